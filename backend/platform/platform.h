@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The hypervisor behind one contract: one guest's memory and event channels. Implementations: xen
+ * (libxengnttab, libxenevtchn) and, in test builds only, fakexen. docs/porting.md says how a static
+ * platform (seL4 dataports: no revoke, no map cost) fits.
+ *
+ * A platform is opened by the process that uses it and never crosses a fork.
+ */
+#ifndef VIOMMU_BACKEND_PLATFORM_PLATFORM_H
+#define VIOMMU_BACKEND_PLATFORM_PLATFORM_H
+
+#include "backend/virtio/grants.h"
+#include "common/compiler.h"
+
+#include <stdint.h>
+
+struct platform;
+
+struct platform_ops {
+    const char *name;
+
+    /* Opens the way to guest `domid`. -errno with a logged reason. */
+    int (*open)(struct platform **out, uint32_t domid);
+
+    /* Releases everything that is still mapped or bound. NULL allowed. */
+    void (*close)(struct platform *p);
+
+    /* Granted pages; the context of each call is the struct platform. */
+    const struct grant_ops *grants;
+
+    /*
+     * Binds the port that the guest allocated for us: local port in *port_out, or -errno (-ENOENT,
+     * -EPERM: no such port for us).
+     */
+    int (*bind)(struct platform *p, uint32_t remote_port, uint32_t *port_out);
+    void (*unbind)(struct platform *p, uint32_t port);
+
+    /* Notifies the peer. Succeeds also when the peer is gone. */
+    int (*notify)(struct platform *p, uint32_t port);
+
+    /* Becomes readable when a port is pending. Owned by the platform, constant. */
+    int (*event_fd)(struct platform *p);
+
+    /* Takes one pending port and re-arms it, so that a kick during its handling is not lost.
+     * 1, 0 (none pending), -errno. Does not block. */
+    int (*next_event)(struct platform *p, uint32_t *port_out);
+};
+
+extern const struct platform_ops platform_xen;
+extern const struct platform_ops platform_fakexen; /* test builds only */
+
+#endif

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The host's side of a vdomain: its spaces, and which of them an endpoint is in. Everything that
+ * calls a host IOMMU driver is here. Nothing here decides about requests: callers have checked
+ * them, and keep the interval map and the pins in step.
+ */
+#include <config.h>
+
+#include "backend/viommu/viommu_priv.h"
+
+#include <errno.h>
+
+static unsigned prot_of(uint32_t flags)
+{
+    unsigned prot = 0;
+
+    if (flags & VIOMMU_MAP_F_READ)
+        prot |= HOST_PROT_READ;
+    if (flags & VIOMMU_MAP_F_WRITE)
+        prot |= HOST_PROT_WRITE;
+    if (flags & VIOMMU_MAP_F_MMIO)
+        prot |= HOST_PROT_MMIO;
+    return prot;
+}
+
+static void space_unmap(struct viommu *v, struct vspace *space, struct range iova, uint64_t bytes)
+{
+    v->counters.host_unmaps++;
+    space->ops->unmap(space->host, iova, bytes);
+}
+
+/* What the driver wants for the piece that starts at gpa.first, and the piece's guest range. */
+static int source_of(struct viommu *v, const struct vspace *space, struct range gpa, bool write,
+                     struct map_source *source_out, struct range *piece_out)
+{
+    uint64_t len;
+    int r;
+
+    source_out->type = space->ops->source;
+    *piece_out = gpa;
+    if (space->ops->source == MAP_SOURCE_GUEST_FRAME) {
+        source_out->guest_address = gpa.first;
+        return 0;
+    }
+    r = v->space.ops->segment(v->space.ctx, gpa, write, &source_out->hva, &len);
+    if (r < 0)
+        return r;
+    if (!range_from_size(gpa.first, len, piece_out) || !range_contains(gpa, *piece_out))
+        return -EFAULT;
+    return 0;
+}
+
+/* Maps an entry in one space, contiguous piece by piece; all or nothing. */
+static int space_map(struct viommu *v, struct vspace *space, const struct imap_entry *entry)
+{
+    bool write = (entry->flags & VIOMMU_MAP_F_WRITE) != 0;
+    unsigned prot = prot_of(entry->flags);
+    struct range iova = entry->range, gpa, piece, part;
+    struct map_source source;
+    int r;
+
+    /* Does not wrap: checked when the entry was made. */
+    if (!range_moved(iova, entry->value, &gpa))
+        return -EFAULT;
+    for (;;) {
+        r = source_of(v, space, gpa, write, &source, &piece);
+        if (r == 0 && !range_moved(piece, iova.first, &part))
+            r = -EFAULT;
+        if (r < 0)
+            break;
+        v->counters.host_maps++;
+        r = space->ops->map(space->host, part, &source, prot);
+        if (r < 0)
+            break;
+        if (part.last == iova.last)
+            return 0;
+        iova.first = part.last + 1;
+        gpa.first = piece.last + 1;
+    }
+    if (iova.first != entry->range.first) {
+        struct range done = {entry->range.first, iova.first - 1};
+
+        space_unmap(v, space, done, range_size(done));
+    }
+    return r;
+}
+
+int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry)
+{
+    int r = 0;
+
+    for (struct vspace *space = vd->first_space; space; space = space->next) {
+        r = space_map(v, space, entry);
+        if (r == 0)
+            continue;
+        for (space = space->prev; space; space = space->prev)
+            space_unmap(v, space, entry->range, range_size(entry->range));
+        return r;
+    }
+    return 0;
+}
+
+/* The extent of what the host has mapped, and its size. */
+struct extent {
+    bool any;
+    struct range range;
+    uint64_t bytes;
+};
+
+static int extent_add(const struct imap_entry *entry, void *ctx)
+{
+    struct extent *extent = ctx;
+
+    if (!mapping_has_access(entry->flags))
+        return 0;
+    if (!extent->any)
+        extent->range.first = entry->range.first;
+    extent->any = true;
+    extent->range.last = entry->range.last;
+    extent->bytes += range_size(entry->range);
+    return 0;
+}
+
+void spaces_unmap(struct viommu *v, struct vdomain *vd, struct range iova)
+{
+    struct extent extent = {.any = false};
+
+    /* Drivers that read the table have no spaces: nothing to add up for them. */
+    if (!vd->first_space)
+        return;
+    (void)imap_for_each(vd->map, iova, extent_add, &extent);
+    if (!extent.any)
+        return;
+    for (struct vspace *space = vd->first_space; space; space = space->next)
+        space_unmap(v, space, extent.range, extent.bytes);
+}
+
+static void space_link(struct vdomain *vd, struct vspace *space)
+{
+    space->prev = vd->last_space;
+    if (vd->last_space)
+        vd->last_space->next = space;
+    else
+        vd->first_space = space;
+    vd->last_space = space;
+}
+
+void space_drop_if_empty(struct vdomain *vd, struct vspace *space)
+{
+    if (!space || space->n_endpoints > 0)
+        return;
+    if (space->prev)
+        space->prev->next = space->next;
+    else
+        vd->first_space = space->next;
+    if (space->next)
+        space->next->prev = space->prev;
+    else
+        vd->last_space = space->prev;
+    space->ops->space_free(space->host);
+    free(space);
+}
+
+struct replay {
+    struct viommu *v;
+    struct vspace *space;
+};
+
+static int replay_entry(const struct imap_entry *entry, void *ctx)
+{
+    const struct replay *replay = ctx;
+
+    return mapping_has_access(entry->flags) ? space_map(replay->v, replay->space, entry) : 0;
+}
+
+/* A space of its own for the endpoint, with all the vdomain's mappings. */
+static int enter_new_space(struct viommu *v, struct endpoint *ep, struct vdomain *vd)
+{
+    cleanup_free struct vspace *space = calloc(1, sizeof(*space));
+    struct replay replay = {v, space};
+    int r;
+
+    if (!space)
+        return -ENOMEM;
+    space->ops = ep->ops;
+    r = ep->ops->space_new(ep->host, &space->host);
+    if (r < 0)
+        return r;
+    r = ep->ops->attach(space->host, ep->host);
+    if (r < 0)
+        goto free_space;
+    r = imap_for_each(vd->map, (struct range){0, UINT64_MAX}, replay_entry, &replay);
+    if (r < 0)
+        goto detach;
+    space->n_endpoints = 1;
+    space_link(vd, space);
+    ep->space = space;
+    space = NULL;
+    return 0;
+
+detach:
+    ep->ops->detach(space->host, ep->host);
+free_space:
+    /* What was replayed goes with the space. */
+    ep->ops->space_free(space->host);
+    return r;
+}
+
+static int enter_space(struct viommu *v, struct endpoint *ep, struct vdomain *vd)
+{
+    for (struct vspace *space = vd->first_space; space; space = space->next) {
+        int r;
+
+        if (space->ops != ep->ops)
+            continue;
+        r = ep->ops->attach(space->host, ep->host);
+        if (r == -EXDEV)
+            continue;
+        if (r < 0)
+            return r;
+        space->n_endpoints++;
+        ep->space = space;
+        return 0;
+    }
+    return enter_new_space(v, ep, vd);
+}
+
+int host_enter(struct viommu *v, struct endpoint *ep, struct vdomain *vd, bool identity)
+{
+    int r = 0;
+
+    if (identity) {
+        if (ep->ops->bypass)
+            r = ep->ops->bypass(ep->host, true);
+        ep->identity = r == 0;
+    } else if (vd && ep->ops->space_new) {
+        r = enter_space(v, ep, vd);
+    }
+    return r;
+}
+
+void host_leave(struct endpoint *ep)
+{
+    if (ep->identity && ep->ops->bypass)
+        (void)ep->ops->bypass(ep->host, false);
+    ep->identity = false;
+    if (ep->space) {
+        ep->ops->detach(ep->space->host, ep->host);
+        ep->space->n_endpoints--;
+        ep->space = NULL;
+    }
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The device's insides, for the files of this folder and for tests that must look.
+ *
+ * Invariants between two requests:
+ * - An endpoint is in at most one vdomain; a vdomain has at least one endpoint.
+ * - An endpoint whose driver has spaces is in one of its vdomain's spaces exactly if that vdomain
+ *   is not a bypass one; a space of a vdomain has at least one endpoint.
+ * - Every space of a vdomain maps exactly what the vdomain's map holds with READ or WRITE, and
+ *   exactly those entries are pinned in guest memory, once each.
+ * - `identity` says what the host does: true in a bypass vdomain and for an unattached endpoint
+ *   while the `bypass` byte is 1. Only a host that failed to follow leaves it false; such an
+ *   endpoint is blocked, never the other way round.
+ */
+#ifndef VIOMMU_BACKEND_VIOMMU_VIOMMU_PRIV_H
+#define VIOMMU_BACKEND_VIOMMU_VIOMMU_PRIV_H
+
+#include "backend/viommu/viommu.h"
+#include "common/idmap.h"
+#include "common/log.h"
+
+/* One set of host tables of a vdomain. */
+struct vspace {
+    struct vspace *prev, *next; /* in the vdomain */
+    const struct host_iommu_ops *ops;
+    struct host_space *host;
+    size_t n_endpoints;
+};
+
+struct vdomain {
+    uint32_t id;
+    bool bypass;
+    struct imap *map; /* IOVA to guest address; flags are MAP flags */
+    struct vspace *first_space, *last_space;
+    struct endpoint *endpoints;
+    size_t n_endpoints;
+};
+
+struct endpoint {
+    uint32_t id;
+    const struct host_iommu_ops *ops;
+    struct host_endpoint *host;
+    unsigned caps;
+    struct viommu_resv *resv; /* sorted, disjoint, within the input range or as the host says */
+    size_t n_resv;
+    struct vdomain *vdomain; /* NULL: unattached */
+    struct vspace *space;
+    bool identity;
+    struct endpoint *prev_in_vdomain, *next_in_vdomain;
+    struct endpoint *prev, *next; /* all endpoints of the device */
+};
+
+struct fault_queue {
+    struct viommu_fault *slots;
+    size_t size, head, count;
+};
+
+struct viommu {
+    struct viommu_config config; /* ranges widened to everything when they are not offered */
+    struct guest_space space;
+    uint64_t negotiated;
+    bool bypass; /* the config byte */
+    struct idmap *vdomains;
+    struct idmap *endpoint_ids;
+    struct endpoint *endpoints;
+    struct vdomain *last_vdomain; /* of the last MAP or UNMAP; NULL or alive */
+    size_t n_mappings;
+    struct fault_queue faults;
+    struct viommu_counters counters;
+    struct ratelimit log_limit;
+};
+
+/* The granule: lowest bit of the mask (D4). */
+static inline uint64_t viommu_granule(const struct viommu *v)
+{
+    return v->config.page_size_mask & -v->config.page_size_mask;
+}
+
+static inline bool viommu_has(const struct viommu *v, uint64_t feature)
+{
+    return (v->config.features & feature) != 0;
+}
+
+static inline bool viommu_agreed(const struct viommu *v, uint64_t feature)
+{
+    return (v->negotiated & feature) != 0;
+}
+
+/* --- vdomain.c: vdomains and the mappings in them --------------------------------------------- */
+
+struct vdomain *vdomain_find(struct viommu *v, uint32_t id);
+
+/* Creates an empty vdomain without endpoints; the caller gives it one or drops it. -ENOMEM. */
+MUST_CHECK int vdomain_new(struct viommu *v, uint32_t id, bool bypass, struct vdomain **out);
+
+/*
+ * Destroys a vdomain without endpoints and spaces: forgets its mappings and unpins their memory.
+ */
+void vdomain_drop(struct viommu *v, struct vdomain *vd);
+
+/* True if a mapping of the vdomain overlaps one of the endpoint's reserved regions (D21). */
+bool vdomain_clashes(const struct vdomain *vd, const struct endpoint *ep);
+
+enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd,
+                               const struct imap_entry *entry);
+enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova);
+
+/* --- space.c: the host's side ------------------------------------------------------------------ */
+
+/* Would this mapping exist in host tables and be pinned? */
+static inline bool mapping_has_access(uint32_t flags)
+{
+    return (flags & (VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE)) != 0;
+}
+
+/* Maps an entry in every space of the vdomain, or in none: 0 or -errno of the host. */
+MUST_CHECK int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry);
+
+/* Removes what the host has mapped within `iova`, which splits no entry, from every space. */
+void spaces_unmap(struct viommu *v, struct vdomain *vd, struct range iova);
+
+/*
+ * Puts an endpoint that is nowhere on the host where an endpoint of `vd` (NULL: none) with
+ * `identity` belongs, replaying mappings where a space is new. 0, or -errno and still nowhere.
+ */
+MUST_CHECK int host_enter(struct viommu *v, struct endpoint *ep, struct vdomain *vd, bool identity);
+
+/* Takes the endpoint out; its space stays in the vdomain, even if it is empty now. */
+void host_leave(struct endpoint *ep);
+
+/* Frees the space if no endpoint is in it. */
+void space_drop_if_empty(struct vdomain *vd, struct vspace *space);
+
+/* --- endpoint.c ------------------------------------------------------------------------------- */
+
+/*
+ * Moves an endpoint to `to` (NULL: unattached, following the `bypass` byte). 0; or -errno, and
+ * everything is as before, except if the host even refuses to take the endpoint back: it ends
+ * unattached and blocked then, and -EIO is returned.
+ */
+MUST_CHECK int endpoint_move(struct viommu *v, struct endpoint *ep, struct vdomain *to);
+
+/* Unattaches without asking for identity: for reset and removal. Cannot fail. */
+void endpoint_take_out(struct viommu *v, struct endpoint *ep);
+
+/* Makes unattached endpoints follow `on`: 0 or -errno, and nothing has changed then. */
+MUST_CHECK int endpoints_set_identity(struct viommu *v, bool on);
+
+/* Frees an endpoint that was taken out. */
+void endpoint_drop(struct viommu *v, struct endpoint *ep);
+
+/* True if `r` overlaps one of the endpoint's reserved regions. */
+bool endpoint_reserves(const struct endpoint *ep, struct range r);
+
+/* --- probe.c ---------------------------------------------------------------------------------- */
+
+/* Writes the endpoint's properties to the zeroed area of probe_size bytes, which holds them. */
+void probe_write(const struct endpoint *ep, uint8_t *area);
+
+/* --- fault.c ---------------------------------------------------------------------------------- */
+
+MUST_CHECK int fault_queue_init(struct fault_queue *q, size_t size);
+void fault_queue_clear(struct fault_queue *q);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Guest memory through grants (docs/protocol.md, "Addresses"). Two kinds of address, both usable
+ * at once:
+ *
+ *  - a grant address: bit 63 set, reference in bits 12 to 43, bits 44 to 62 zero, page offset
+ *    below; n pages are n consecutive references whose end stays below 2^32. A window is shared by
+ *    the pins of the same reference run and access, and unmapped with the last of them. Nothing is
+ *    cached.
+ *  - an address in the grant map that the guest published: a sorted list of runs. Windows of
+ *    runs persist within a budget: a pin in the steady state makes no system call. Windows that
+ *    nothing pins are replaced, least recently used first, when the budget is short.
+ *
+ * Anything else is -EFAULT. Every number in an address or run is the guest's and is checked.
+ * One thread; nothing blocks but the platform's map and unmap calls.
+ */
+#ifndef VIOMMU_BACKEND_VIRTIO_GMEM_H
+#define VIOMMU_BACKEND_VIRTIO_GMEM_H
+
+#include "backend/virtio/grants.h"
+#include "common/range.h"
+
+#define GMEM_GRANT_BIT (1ull << 63)
+
+struct gmem;
+
+struct gmem_limits {
+    size_t max_pages;     /* mapped at once in all; beyond: -ENOMEM */
+    size_t max_windows;   /* mappings at once (VMAs, gntdev entries); beyond: -ENOMEM */
+    size_t max_pin_pages; /* of one pin; beyond: -ENOMEM */
+    size_t window_pages;  /* of a persistent window; a power of two */
+};
+#define GMEM_LIMITS_DEFAULT                                                                        \
+    ((struct gmem_limits){                                                                         \
+        .max_pages = 65536, .max_windows = 4096, .max_pin_pages = 65536, .window_pages = 512})
+
+/* One run of the grant map: `pages` pages at guest address `address` are the references
+ * first_ref, first_ref + 1, ... */
+struct gmem_run {
+    uint64_t address; /* page-aligned, bit 63 clear */
+    uint32_t first_ref;
+    uint32_t pages;
+    bool read_only;
+};
+
+/* -EINVAL (limits), -ENOMEM. ops and ctx outlive the gmem. */
+MUST_CHECK int gmem_new(struct gmem **out, const struct grant_ops *ops, void *ctx,
+                        const struct gmem_limits *limits);
+
+/* Unmaps everything, pinned or not, and frees. NULL allowed; returns NULL. */
+struct gmem *gmem_free(struct gmem *m);
+
+/*
+ * Replaces the grant map (n may be 0). -EINVAL: a run is empty, unaligned, wraps, reaches bit 63
+ * or overlaps another (any order is accepted), or uses references that wrap or reference 0;
+ * -EBUSY: a pin or area uses pages that the new map lacks or backs with other references or less
+ * access; -ENOMEM. The old map stays then. On success the windows of pages that are gone or
+ * changed are unmapped when this returns; windows of unchanged pages stay.
+ */
+MUST_CHECK int gmem_set_map(struct gmem *m, const struct gmem_run *runs, size_t n);
+
+/* Number of runs and pages of the present grant map. */
+size_t gmem_map_runs(const struct gmem *m);
+uint64_t gmem_map_pages(const struct gmem *m);
+
+/* As in struct guest_space_ops (backend/viommu/guest_space.h), which these implement. */
+MUST_CHECK int gmem_check(struct gmem *m, struct range gpa, bool write);
+MUST_CHECK int gmem_pin(struct gmem *m, struct range gpa, bool write);
+void gmem_unpin(struct gmem *m, struct range gpa, bool write);
+MUST_CHECK int gmem_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
+                            uint64_t *len_out);
+/* Copies; an unpinned grant address is reached by grant copy or for the time of the call. */
+MUST_CHECK int gmem_read(struct gmem *m, uint64_t gpa, void *buf, size_t len);
+MUST_CHECK int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len);
+
+/*
+ * An area that stays mapped contiguously until gmem_area_unmap: rings, the control page. The
+ * pages of `gpa` may be any mix of runs; a grant address is n consecutive references. The
+ * pointer is guest memory: only volatile or atomic single accesses, or one bounded copy.
+ */
+struct gmem_area {
+    void *base; /* of the first page's mapping, page-aligned */
+    uint8_t *ptr; /* the byte at gpa.first */
+    size_t pages;
+    struct range gpa;
+    bool write;
+};
+#define GMEM_AREA_NONE ((struct gmem_area){.base = NULL})
+MUST_CHECK int gmem_area_map(struct gmem *m, struct range gpa, bool write, struct gmem_area *out);
+void gmem_area_unmap(struct gmem *m, struct gmem_area *area); /* twice and unmapped allowed */
+
+/*
+ * Temporary windows: while such a section is open, windows that unpinned reads and writes of grant
+ * addresses need may be kept; closing unmaps them. Without copy support this saves a map per
+ * buffer in a batch of requests.
+ */
+void gmem_begin(struct gmem *m);
+void gmem_end(struct gmem *m);
+
+struct gmem_stats {
+    size_t pages;   /* mapped now */
+    size_t windows; /* now, of all kinds */
+    size_t pinned_pages;
+    uint64_t maps, unmaps, copies; /* platform calls */
+    uint64_t replaced;             /* persistent windows thrown out for others */
+    uint64_t refused;              /* -ENOMEM answers */
+};
+void gmem_get_stats(const struct gmem *m, struct gmem_stats *out);
+
+#endif

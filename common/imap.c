@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Interval map: looking up, walking, and the changes that touch a single leaf. Splitting is in
+ * imap_split.c, removing over several nodes in imap_cut.c, the layout in imap_priv.h.
+ *
+ * The addresses are the guest's choice, the order of requests too: no function's cost depends on
+ * more than the height of the tree and the entries it hands out or removes.
+ */
+#include <config.h>
+
+#include "common/imap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/imap_priv.h"
+
+/* A position between two entries: `leaf` may be NULL, and `pos` may be the leaf's end. */
+struct cursor {
+    struct leaf *leaf;
+    unsigned pos;
+};
+
+struct imap *imap_new(void)
+{
+    return calloc(1, sizeof(struct imap));
+}
+
+struct imap *imap_free(struct imap *map)
+{
+    if (map && map->root)
+        imap_free_subtree(map, map->root, map->height);
+    free(map);
+    return NULL;
+}
+
+size_t imap_count(const struct imap *map)
+{
+    return map->count;
+}
+
+size_t imap_memory(const struct imap *map)
+{
+    return sizeof(*map) + map->n_leaves * sizeof(struct leaf) +
+           map->n_inners * sizeof(struct inner);
+}
+
+/* The leaf that `key` belongs to and the keys that belong to that leaf; NULL in an empty map. */
+static struct leaf *descend(const struct imap *map, uint64_t key, struct range *keys_out)
+{
+    void *node = map->root;
+    struct range keys = {0, UINT64_MAX};
+
+    for (unsigned level = map->height; level > 0; level--) {
+        const struct inner *in = node;
+        unsigned i = child_index(in, key);
+
+        if (i > 0)
+            keys.first = in->keys[i];
+        if (i + 1 < in->n)
+            keys.last = in->keys[i + 1] - 1;
+        node = in->children[i];
+    }
+    *keys_out = keys;
+    return node;
+}
+
+/* Same for changes: by way of the finger, which then points at the leaf. */
+static struct leaf *descend_by_finger(struct imap *map, uint64_t key)
+{
+    if (!map->finger || !range_contains_addr(map->finger_keys, key))
+        map->finger = descend(map, key, &map->finger_keys);
+    return map->finger;
+}
+
+static const struct leaf *find_leaf(const struct imap *map, uint64_t key)
+{
+    struct range keys;
+
+    if (map->finger && range_contains_addr(map->finger_keys, key))
+        return map->finger;
+    return descend(map, key, &keys);
+}
+
+static void read_entry(const struct leaf *leaf, unsigned pos, struct imap_entry *out)
+{
+    const struct leaf_payload *p = &leaf->payload[pos];
+
+    *out = (struct imap_entry){
+        .range = {leaf->keys[pos], p->last}, .value = p->value, .flags = p->flags, .tag = p->tag};
+}
+
+void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry *entry)
+{
+    unsigned behind = leaf->n - pos;
+
+    memmove(&leaf->keys[pos + 1], &leaf->keys[pos], behind * sizeof(leaf->keys[0]));
+    memmove(&leaf->payload[pos + 1], &leaf->payload[pos], behind * sizeof(leaf->payload[0]));
+    leaf->keys[pos] = entry->range.first;
+    leaf->payload[pos] = (struct leaf_payload){.last = entry->range.last,
+                                               .value = entry->value,
+                                               .flags = entry->flags,
+                                               .tag = entry->tag};
+    leaf->n++;
+    leaf->hint = (uint16_t)pos;
+}
+
+void imap_leaf_cut(struct leaf *leaf, unsigned pos, unsigned end)
+{
+    unsigned behind = leaf->n - end;
+
+    memmove(&leaf->keys[pos], &leaf->keys[end], behind * sizeof(leaf->keys[0]));
+    memmove(&leaf->payload[pos], &leaf->payload[end], behind * sizeof(leaf->payload[0]));
+    leaf->n = (uint16_t)(leaf->n - (end - pos));
+    leaf->hint = HINT_NONE;
+}
+
+/* Entries before and at the cursor are the only ones that can overlap a range that begins here. */
+static bool range_is_taken(const struct leaf *leaf, unsigned pos, struct range r)
+{
+    const struct leaf *prev = leaf->prev, *next = leaf->next;
+
+    if (pos > 0 ? leaf->payload[pos - 1].last >= r.first
+                : prev && prev->payload[prev->n - 1].last >= r.first)
+        return true;
+    return pos < leaf->n ? leaf->keys[pos] <= r.last : next && next->keys[0] <= r.last;
+}
+
+static int insert_first(struct imap *map, const struct imap_entry *entry)
+{
+    struct leaf *leaf = malloc(sizeof(*leaf));
+
+    if (!leaf)
+        return -ENOMEM;
+    leaf->prev = leaf->next = NULL;
+    leaf->n = 0;
+    imap_leaf_put(leaf, 0, entry);
+    map->root = leaf;
+    map->n_leaves = 1;
+    map->count = 1;
+    return 0;
+}
+
+int imap_insert(struct imap *map, const struct imap_entry *entry)
+{
+    struct leaf *leaf;
+    unsigned pos;
+    int r;
+
+    if (!range_valid(entry->range))
+        return -EINVAL;
+    if (!map->root)
+        return insert_first(map, entry);
+    leaf = descend_by_finger(map, entry->range.first);
+    pos = keys_below(leaf->keys, leaf->n, entry->range.first);
+    if (range_is_taken(leaf, pos, entry->range))
+        return -EEXIST;
+    if (leaf->n == LEAF_CAP) {
+        r = imap_insert_split(map, entry);
+        if (r < 0)
+            return r;
+    } else {
+        imap_leaf_put(leaf, pos, entry);
+    }
+    map->count++;
+    return 0;
+}
+
+/* The first entry that overlaps `r`. An inverted range overlaps nothing. */
+static bool find_first(const struct imap *map, struct range r, struct cursor *out)
+{
+    const struct leaf *leaf;
+    unsigned pos;
+
+    if (!map->root || !range_valid(r))
+        return false;
+    leaf = find_leaf(map, r.first);
+    pos = keys_up_to(leaf->keys, leaf->n, r.first);
+    /* The last entry that begins at or below r.first, if it reaches so far, else the one after. */
+    if (pos > 0 && leaf->payload[pos - 1].last >= r.first) {
+        pos--;
+    } else if (pos == 0 && leaf->prev && leaf->prev->payload[leaf->prev->n - 1].last >= r.first) {
+        leaf = leaf->prev;
+        pos = leaf->n - 1u;
+    } else if (pos == leaf->n) {
+        leaf = leaf->next;
+        pos = 0;
+    }
+    if (!leaf || leaf->keys[pos] > r.last)
+        return false;
+    *out = (struct cursor){(struct leaf *)leaf, pos};
+    return true;
+}
+
+bool imap_first_in(const struct imap *map, struct range r, struct imap_entry *out)
+{
+    struct cursor c;
+
+    if (!find_first(map, r, &c))
+        return false;
+    if (out)
+        read_entry(c.leaf, c.pos, out);
+    return true;
+}
+
+bool imap_lookup(const struct imap *map, uint64_t addr, struct imap_entry *out)
+{
+    return imap_first_in(map, (struct range){addr, addr}, out);
+}
+
+bool imap_covers_whole_entries(const struct imap *map, struct range r)
+{
+    struct imap_entry edge;
+
+    if (!range_valid(r))
+        return true;
+    /* Only the entries at the two ends of r can stick out of it. */
+    if (imap_lookup(map, r.first, &edge) && !range_contains(r, edge.range))
+        return false;
+    return !imap_lookup(map, r.last, &edge) || range_contains(r, edge.range);
+}
+
+static bool step(struct cursor *c)
+{
+    c->pos++;
+    if (c->pos == c->leaf->n)
+        *c = (struct cursor){c->leaf->next, 0};
+    return c->leaf != NULL;
+}
+
+int imap_for_each(const struct imap *map, struct range r,
+                  int (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
+{
+    struct imap_entry entry;
+    struct cursor c;
+    int result;
+
+    if (!find_first(map, r, &c))
+        return 0;
+    do {
+        if (c.leaf->keys[c.pos] > r.last)
+            break;
+        read_entry(c.leaf, c.pos, &entry);
+        result = fn(&entry, ctx);
+        if (result != 0)
+            return result;
+    } while (step(&c));
+    return 0;
+}
+
+/*
+ * Hands out the entries from `c` on that end within `last`. Returns their number and the key of
+ * the last one.
+ */
+static size_t visit_within(struct cursor c, uint64_t last,
+                           void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx,
+                           uint64_t *last_key_out)
+{
+    struct imap_entry entry;
+    size_t n = 0;
+
+    while (c.leaf && c.leaf->payload[c.pos].last <= last) {
+        *last_key_out = c.leaf->keys[c.pos];
+        n++;
+        if (fn) {
+            read_entry(c.leaf, c.pos, &entry);
+            fn(&entry, ctx);
+        }
+        step(&c);
+    }
+    return n;
+}
+
+size_t imap_remove_within(struct imap *map, struct range r,
+                          void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
+{
+    struct cursor c;
+    uint64_t first_key, last_key = 0;
+    size_t n;
+
+    if (!map->root || !range_valid(r))
+        return 0;
+    c.leaf = descend_by_finger(map, r.first);
+    c.pos = keys_below(c.leaf->keys, c.leaf->n, r.first);
+    if (c.pos == c.leaf->n)
+        c = (struct cursor){c.leaf->next, 0};
+    if (!c.leaf)
+        return 0;
+    first_key = c.leaf->keys[c.pos];
+    n = visit_within(c, r.last, fn, ctx, &last_key);
+    if (n == 0)
+        return 0;
+    /* Most removals take one entry out of a leaf that stays well filled. */
+    if (n < c.leaf->n - c.pos || (n == c.leaf->n - c.pos && c.pos > 0))
+        imap_leaf_cut(c.leaf, c.pos, c.pos + (unsigned)n);
+    else
+        imap_cut_keys(map, (struct range){first_key, last_key});
+    map->count -= n;
+    return n;
+}

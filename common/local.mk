@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-only
+noinst_LIBRARIES += common/libcommon.a
+common_libcommon_a_SOURCES = \
+	common/compiler.h \
+	common/range.h \
+	common/le.h \
+	common/imap.c common/imap.h \
+	common/idmap.c common/idmap.h \
+	common/loop.c common/loop.h \
+	common/log.c common/log.h \
+	common/strutil.c common/strutil.h \
+	common/ctl.c common/ctl.h \
+	common/notify.c common/notify.h

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+# Helpers of the Xen lab for the scripts that run inside its domains (busybox). Sourced.
+
+export PATH=/bin:/usr/bin:/sbin:/usr/sbin
+export HOME=/root
+
+mount_all() {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev 2>/dev/null || true # the kernel may have done it
+    mkdir -p /dev/pts /dev/shm
+    # Without devpts xenconsoled cannot set up a guest's console and xl gives up.
+    mount -t devpts devpts /dev/pts
+    mount -t tmpfs tmpfs /dev/shm
+    mkdir -p /run/xen /run/xenstored /run/lock
+}
+
+load_modules() {
+    for load_module in "$@"; do
+        insmod "/lib/$load_module.ko" || echo "insmod $load_module failed"
+    done
+}
+
+# Hundredths of a second since boot: busybox has no better clock.
+now() {
+    read -r now_up _ </proc/uptime
+    now_frac=${now_up#*.}
+    # A leading zero would make an octal number.
+    now_frac=${now_frac#0}
+    echo $((${now_up%.*} * 100 + now_frac))
+}
+
+# wait_for SECONDS COMMAND...: runs the command until it succeeds. Under emulation everything
+# takes its time, so the lab never sleeps for a fixed time instead.
+wait_for() {
+    wait_for_end=$(($(now) + $1 * 100))
+    shift
+    until "$@"; do
+        [ "$(now)" -lt "$wait_for_end" ] || return 1
+        sleep 0.1
+    done
+}
+
+# Nodes below a domain's data/ may be written by the domain itself and by dom0.
+store_read() {
+    xenstore-read "$1" 2>/dev/null
+}
+
+store_is() {
+    [ "$(store_read "$1")" = "$2" ]
+}
+
+# wait_node SECONDS PATH COMMAND...: runs the command whenever something at or below the path may
+# have changed, until it succeeds. Polling instead would take half of the emulated processors'
+# time, because starting a program is what is slow there.
+wait_node() {
+    wait_node_pipe=$(mktemp -u /tmp/wait.XXXXXX)
+    mkfifo "$wait_node_pipe"
+    timeout "$1" xenstore-watch "$2" >"$wait_node_pipe" 2>/dev/null &
+    wait_node_pid=$!
+    shift 2
+    wait_node_status=1
+    # The first line comes at once: xenstore reports each new watch.
+    exec 3<"$wait_node_pipe"
+    rm "$wait_node_pipe"
+    while read -r _ <&3; do
+        if "$@"; then
+            wait_node_status=0
+            break
+        fi
+    done
+    exec 3<&-
+    kill "$wait_node_pid" 2>/dev/null || true
+    wait "$wait_node_pid" 2>/dev/null || true
+    return $wait_node_status
+}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+# shellcheck disable=SC2034 # the variables are for the scripts that source this file
+# Helpers of the Xen lab, for the scripts that run on the host. Sourced, never run.
+
+lab_dir=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+lab_top=$(CDPATH='' cd -- "$lab_dir/../../.." && pwd)
+
+say() {
+    printf 'xen-lab: %s\n' "$*" >&2
+}
+
+die() {
+    say "FAILED: $*"
+    exit 1
+}
+
+# need PROGRAM PACKAGE ...: ends the script with one message that names every missing package.
+need() {
+    missing=''
+    while [ $# -ge 2 ]; do
+        command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+        shift 2
+    done
+    [ -z "$missing" ] || die "programs are missing; install with: apt-get install$missing"
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || die "must run as root (chroot, mounts, device nodes)"
+}
+
+cache_dir() {
+    printf '%s\n' "${VIOMMU_LAB_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/xen-viommu}"
+}
+
+# Everything that the lab builds with, boots and runs comes out of one Debian 13 tree.
+lab_suite=trixie
+lab_xen=4.20
+lab_packages="gcc make libc6-dev autoconf automake pkg-config
+    libxen-dev libcunit1-dev libjansson-dev libseccomp-dev
+    linux-image-amd64 linux-headers-amd64
+    xen-hypervisor-$lab_xen-amd64 xen-utils-$lab_xen xenstore-utils
+    kmod cpio xz-utils busybox-static"
+# Raise this when the way the tree is made changes: older trees are then not used any more.
+lab_tree_format=1
+
+lab_package_list() {
+    # shellcheck disable=SC2086 # the list is meant to be split
+    printf '%s\n' $lab_packages | sort
+}
+
+tree_path() {
+    key=$({ echo "$lab_suite $lab_tree_format"; lab_package_list; } | sha256sum | cut -c1-16)
+    printf '%s/tree-%s-%s\n' "$(cache_dir)" "$lab_suite" "$key"
+}
+
+# in_tree TREE FOLDER COMMAND...: runs a command inside the tree, with FOLDER at /mnt. The mounts
+# live in a namespace of their own, so that nothing is left behind whatever happens, and the tree
+# itself stays as it was made.
+in_tree() {
+    in_tree_root=$1
+    in_tree_folder=$2
+    shift 2
+    # shellcheck disable=SC2016 # for the inner shell
+    unshare --mount --propagation private -- sh -euc '
+        mount --bind "$2" "$1/mnt"
+        mount -t proc proc "$1/proc"
+        root=$1
+        shift 2
+        exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 "$@"
+    ' sh "$in_tree_root" "$in_tree_folder" "$@"
+}

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=sh
+# What the Xen lab does, as dom0 sees it. Run by init-dom0: sh scenario.sh RESULTS
+#
+# Without a daemon in the driver domain's initramfs (run --platform) only the platform is shown:
+# domains, device nodes, grants and event channels in the guest.
+set -eu
+# shellcheck source-path=SCRIPTDIR source=domain.sh
+. /lab/domain.sh
+
+results=$1
+count=0
+[ -e /lab/platform-only ] && mode=platform || mode=device
+
+# ---- results -------------------------------------------------------------------------------
+
+result() {
+    count=$((count + 1))
+    echo "$1 $count - $2" >>"$results"
+    progress "$1 $count - $2"
+}
+
+progress() {
+    read -r progress_up _ </proc/uptime
+    echo "[$progress_up] $1"
+}
+
+# check DESCRIPTION COMMAND...: one test, passed when the command succeeds.
+check() {
+    check_text=$1
+    shift
+    if "$@"; then
+        result ok "$check_text"
+    else
+        result 'not ok' "$check_text"
+    fi
+}
+
+comment() {
+    echo "# $*" >>"$results"
+    progress "# $*"
+}
+
+# ---- the driver domain ---------------------------------------------------------------------
+
+drv_number=0
+
+# in_drv COMMAND: runs a shell command in the driver domain; its output ends up in $drv_out.
+in_drv() {
+    drv_number=$((drv_number + 1))
+    xenstore-write "/local/domain/$drv/data/lab/run" "$drv_number $1"
+    if ! wait_node 30 "/local/domain/$drv/data/lab/ran" drv_answered; then
+        drv_out="no answer from the driver domain to: $1"
+        return 125
+    fi
+    drv_out=$(store_read "/local/domain/$drv/data/lab/out") || drv_out=''
+    return "$drv_status"
+}
+
+drv_answered() {
+    drv_line=$(store_read "/local/domain/$drv/data/lab/ran") || return 1
+    [ "${drv_line%% *}" = "$drv_number" ] || return 1
+    drv_status=${drv_line#* }
+}
+
+start_drv() {
+    cat >/tmp/drv.cfg <<END
+name = "drv"
+type = "pv"
+memory = 256
+vcpus = 1
+kernel = "/boot/vmlinuz"
+ramdisk = "/boot/drv.cpio"
+cmdline = "console=hvc0 quiet"
+driver_domain = 1
+on_crash = "destroy"
+END
+    xl create /tmp/drv.cfg
+    drv=$(xl domid drv)
+    wait_node 60 "/local/domain/$drv/data/lab/ready" \
+        xenstore-exists "/local/domain/$drv/data/lab/ready"
+}
+
+# ---- one guest -----------------------------------------------------------------------------
+
+write_guest_config() {
+    cat >"/tmp/$1.cfg" <<END
+name = "$1"
+type = "$2"
+memory = 256
+vcpus = 1
+kernel = "/boot/vmlinuz"
+ramdisk = "/boot/guest.cpio"
+cmdline = "console=hvc0 quiet"
+on_crash = "destroy"
+virtio = ["type=virtio,device17,transport=mmio,grant_usage=1,backend=drv"]
+END
+    # The emulated processor has no RDTSCP to emulate the time stamp counter with.
+    [ "$2" != pvh ] || echo 'tsc_mode = "native"' >>"/tmp/$1.cfg"
+}
+
+# The nodes that stock libxl writes for the one virtio line, on both sides.
+nodes_are_there() {
+    be=/local/domain/$drv/backend/virtio/$guest/0
+    fe=/local/domain/$guest/device/virtio/0
+    store_is "$be/frontend" "$fe" && store_is "$be/frontend-id" "$guest" &&
+        store_is "$be/online" 1 && store_is "$be/type" virtio,device17 &&
+        store_is "$be/transport" mmio && store_is "$be/grant_usage" 1 &&
+        store_is "$be/base" 0 && store_is "$be/irq" 0 &&
+        store_is "$fe/backend" "$be" && store_is "$fe/backend-id" "$drv"
+}
+
+# What the guest asks of the other domains: it writes "NUMBER VERB ARGUMENTS" into its data/lab/ask
+# and waits for "NUMBER STATUS TEXT" in data/lab/answer. "done" is the last request.
+serve_guest() {
+    served=0
+    frontend=running
+    wait_node "$1" "$data" serve_one || comment "$name: the guest did not finish in time"
+    [ $frontend = done ]
+}
+
+# True when the frontend has ended in one way or another.
+serve_one() {
+    if xenstore-exists "$data/ended"; then
+        comment "$name: the frontend died"
+        frontend=dead
+        return 0
+    fi
+    ask=$(store_read "$data/ask") || return 1
+    number=${ask%% *}
+    [ "$number" != "$served" ] || return 1
+    served=$number
+    text=''
+    status=0
+    if [ "${ask#* }" = done ]; then
+        frontend=done
+    else
+        # shellcheck disable=SC2086 # the words of the request
+        guest_asks ${ask#* } || status=$?
+    fi
+    # Nothing but the first line, and not too much of it: nodes are small.
+    text=$(printf '%s\n' "$text" | head -n 1 | head -c 1000)
+    xenstore-write "$data/answer" "$number $status $text"
+    [ $frontend = done ]
+}
+
+guest_asks() {
+    case $1 in
+    dma-write) in_drv "viommuctl dma write $device $2 $3 $4" || return $? ;;
+    dma-read) in_drv "viommuctl dma read $device $2 $3 $4" || return $? ;;
+    grants) text=$(grants_in_use) ;;
+    *) return 124 ;;
+    esac
+    text=${text:-${drv_out:-}}
+}
+
+# The guest's grants that some domain has mapped at this moment, from the hypervisor itself.
+grants_in_use() {
+    xl dmesg -c >/dev/null
+    xl debug-keys g
+    sleep 0.2
+    xl dmesg >/tmp/grants
+    cat /tmp/grants >&2
+}
+
+# The guest's own TAP lines ("TAP ok TEXT") become ours. It says how many there were.
+relay_tap() {
+    relay_log=/var/log/xen/console/guest-$name.log
+    tr -d '\r' <"$relay_log" | sed -n 's/^.*TAP \(ok\|not ok\|#\|end\) /\1|/p' >/tmp/tap
+    relay_seen=0
+    relay_said=none
+    while IFS='|' read -r verdict text; do
+        case $verdict in
+        '#') comment "$name: $text" ;;
+        end) relay_said=$text ;;
+        *)
+            relay_seen=$((relay_seen + 1))
+            result "$verdict" "$name: $text"
+            ;;
+        esac
+    done </tmp/tap
+    check "$name: all of the frontend's results arrived ($relay_seen of $relay_said)" \
+        test "$relay_seen" = "$relay_said"
+}
+
+in_list() {
+    xl list | awk -v n="$1" 'NR > 1 && $1 == n { found = 1 } END { exit !found }'
+}
+
+run_guest() {
+    name=$1
+    kind=$2
+    write_guest_config "$name" "$kind"
+    started=$(now)
+    if ! xl create -p "/tmp/$name.cfg"; then
+        result 'not ok' "$name: stock xl creates the guest"
+        return 0
+    fi
+    result ok "$name: stock xl creates the guest"
+    guest=$(xl domid "$name")
+    data=/local/domain/$guest/data/lab
+    device=$guest/0
+    comment "$name: xl create took $(($(now) - started)) cs"
+    check "$name: xl wrote the device's nodes in the driver domain and in the guest" \
+        nodes_are_there
+    xenstore-ls -p "$be"
+    xenstore-ls -p "$fe"
+
+    xenstore-write "$data/mode" "$mode"
+    if [ "$mode" = device ]; then
+        in_drv "viommuctl endpoint add $device 8 soft" || echo "$drv_out"
+    fi
+    xl unpause "$name"
+    check "$name: the frontend ran to its end" serve_guest 60
+    relay_tap
+    [ -e "/tmp/$name.keep" ] || destroy_guest
+}
+
+destroy_guest() {
+    if [ "$mode" = device ]; then
+        in_drv "(while viommuctl dma write $device 8 0x100000 00; do :; done) >/dev/null 2>&1 &" ||
+            result 'not ok' "$name: DMA could not be started"
+    fi
+    started=$(now)
+    xl destroy "$name"
+    took=$(($(now) - started))
+    comment "$name: xl destroy took $took cs"
+    check "$name: xl destroy ends the guest in less than 2 s" test $took -lt 200
+    check "$name: the guest is gone from xl list" gone "$name"
+    check "$name: the driver domain's nodes of the guest are gone" \
+        wait_for 5 no_node "/local/domain/$drv/backend/virtio/$guest/0"
+}
+
+gone() {
+    ! in_list "$1"
+}
+
+no_node() {
+    ! xenstore-exists "$1"
+}
+
+# A domain whose memory somebody still holds stays in the list as a zombie without a name.
+no_zombies() {
+    xl list
+    xl list | awk 'NR > 1 && ($1 == "(null)" || $5 ~ /s|d/) { bad = 1 } END { exit bad }'
+}
+
+# ---- the lab -------------------------------------------------------------------------------
+
+check "the driver domain starts and is ready" start_drv
+check "the driver domain reports no trouble" store_is "/local/domain/$drv/data/lab/ready" yes
+check "the driver domain has /dev/xen/gntdev, evtchn and xenbus" in_drv \
+    'test -c /dev/xen/gntdev && test -c /dev/xen/evtchn && test -c /dev/xen/xenbus'
+
+run_guest pvh1 pvh
+run_guest pv1 pv
+
+check "no zombie is left" no_zombies
+echo "1..$count" >>"$results"

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Unit tests: one CUnit program per module, tests/unit/test_X.c. Each folder's tests are listed
+# where they are built, so that a newcomer finds the libraries a test needs beside its name.
+if HAVE_CUNIT
+check_LIBRARIES += tests/support/libut.a
+tests_support_libut_a_SOURCES = tests/support/ut.c tests/support/ut.h
+tests_support_libut_a_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+endif
+
+include tests/unit/common.mk
+include tests/unit/virtio.mk
+include tests/unit/viommu.mk
+include tests/unit/platform.mk
+include tests/unit/xenstore.mk
+include tests/support/local.mk
+
+# Proofs about the source tree itself.
+TESTS += tests/includes.tap
+EXTRA_DIST += tests/includes.tap
