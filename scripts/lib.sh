@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034,SC2154
 #
 # Shared by scripts/check, scripts/demo and the labs: packages, build trees, counting results.
 # Sourced with the repository's root in $top.
@@ -67,7 +67,8 @@ build_tree() {
     tree=$top/build/$1 cc=$2
     shift 2
     mkdir -p "$tree"
-    if [ ! -f "$tree/Makefile" ] || [ "$top/configure" -nt "$tree/Makefile" ]; then
+    if [ ! -f "$tree/Makefile" ] ||
+        [ -n "$(find "$top/configure" -newer "$tree/Makefile")" ]; then
         (cd "$tree" && "$top/configure" -q CC="$(compiler "$cc")" "$@") >"$tree/configure.out" 2>&1 || {
             tail -n 30 "$tree/configure.out" >&2
             die "configure failed in $tree"

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A virtio-iommu frontend in user space for fakexen guests: docs/protocol.md from the guest's side.
+ * It keeps one request in flight and a handful of event buffers posted; main.c drives it by
+ * commands. Nothing here is shared with the backend but the protocol's numbers.
+ *
+ * The guest's memory is one array of pages. Page P, while granted, is reference FE_REF(P), and its
+ * guest address in a published grant map is P * 4,096.
+ */
+#ifndef VIOMMU_TESTS_GUEST_FRONTEND_H
+#define VIOMMU_TESTS_GUEST_FRONTEND_H
+
+#include "common/compiler.h"
+#include "tests/support/fakexen/fx_guest.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <xenstore.h>
+
+#define FE_PAGE_SIZE   4096u
+#define FE_REF_BASE    64u
+#define FE_REF(page)   (FE_REF_BASE + (uint32_t)(page))
+#define FE_GRANT(page) ((1ull << 63) | ((uint64_t)FE_REF(page) << 12))
+#define FE_MAX_RUNS    128u
+#define FE_WAIT_MS     5000
+
+/* The frontend's own pages; what lies behind them is for the script. */
+enum fe_pages {
+    FE_PAGE_CONTROL = 0,
+    FE_PAGE_DIRECTORY,
+    FE_PAGE_DESC, /* per queue: descriptors, available ring, used ring */
+    FE_PAGE_REQUEST = FE_PAGE_DESC + 6,
+    FE_PAGE_EVENTS,
+    FE_PAGE_FIRST_FREE = 16,
+};
+
+struct fe_run {
+    uint32_t page, n;
+    bool read_only;
+};
+
+struct fe_queue {
+    uint32_t size;
+    uint16_t avail, used;
+    uint32_t port;
+};
+
+struct frontend {
+    struct fx_guest *fx;
+    struct xs_handle *xs;
+    uint32_t domid, backend, devid;
+    uint8_t *memory;
+    size_t n_pages;
+    uint64_t features;
+    uint32_t control_port;
+    struct fe_queue queue[2];
+    struct fe_run runs[FE_MAX_RUNS];
+    unsigned n_runs;
+    bool connected;
+    char backend_path[128];
+    char frontend_path[128];
+};
+
+/* Host trouble is -errno everywhere; a backend that does not answer in FE_WAIT_MS is -ETIMEDOUT. */
+MUST_CHECK int fe_open(struct frontend *fe, const char *dir, uint32_t domid, uint32_t devid,
+                       size_t n_pages);
+void fe_close(struct frontend *fe);
+
+/* State 1 to 4 and the virtio driver's way to DRIVER_OK. -ECONNREFUSED: `why` has the error node.
+ */
+struct fe_start {
+    uint32_t queue_size;
+    uint64_t features; /* wanted; those offered of them are taken */
+    bool rings_in_map; /* ring addresses in the grant map instead of grant addresses */
+    bool no_driver_ok; /* stop at state 4 */
+};
+MUST_CHECK int fe_start(struct frontend *fe, const struct fe_start *how, char *why,
+                        size_t why_size);
+/* Reset, state 5, wait for 6, state 6, revoke what the transport granted. */
+MUST_CHECK int fe_stop(struct frontend *fe);
+
+/* Device status handshake; the acknowledged device status in *out. */
+MUST_CHECK int fe_status(struct frontend *fe, uint8_t status, uint8_t *out);
+uint8_t fe_device_status(const struct frontend *fe);
+MUST_CHECK int fe_bypass(struct frontend *fe, uint32_t value, uint32_t *verdict_out);
+/* Offers fe->runs as a new grant map. */
+MUST_CHECK int fe_offer_map(struct frontend *fe, uint32_t *verdict_out);
+/* Fresh rings and driver status up to DRIVER_OK, after a reset. */
+MUST_CHECK int fe_driver_init(struct frontend *fe);
+
+/* Grants and revokes pages for the backend domain. -EBUSY: still mapped there. */
+MUST_CHECK int fe_grant(struct frontend *fe, uint32_t page, uint32_t n, bool read_only);
+MUST_CHECK int fe_revoke(struct frontend *fe, uint32_t page, uint32_t n);
+
+/* Sends one request; copies up to `writable` bytes of the answer. Returns the used length. */
+MUST_CHECK int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answer,
+                          size_t writable, uint32_t *used_out);
+
+/* The next fault report, waiting up to timeout_ms; -ETIMEDOUT when there is none. */
+MUST_CHECK int fe_event(struct frontend *fe, int timeout_ms, uint8_t out[24]);
+
+/* Raw access to xenstore below the frontend's own directory. */
+MUST_CHECK int fe_write_node(struct frontend *fe, const char *name, const char *value);
+/* Waits for the backend's state to be one of the bits of `mask` (1 << state). */
+MUST_CHECK int fe_wait_backend(struct frontend *fe, unsigned mask, unsigned *state_out);
+
+#endif
