@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define ARRAY_SIZE(a)          (sizeof(a) / sizeof((a)[0]))
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define UNUSED __attribute__((unused))
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define UNUSED                 __attribute__((unused))
+#define LIKELY(x)              __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)            __builtin_expect(!!(x), 0)
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
@@ -32,6 +32,6 @@ static inline void cleanup_fd_fn(int *fd)
 
 /* Owners: released when the variable goes out of scope; reset it to NULL or -1 on hand-over. */
 #define cleanup_free __attribute__((cleanup(cleanup_free_fn)))
-#define cleanup_fd __attribute__((cleanup(cleanup_fd_fn)))
+#define cleanup_fd   __attribute__((cleanup(cleanup_fd_fn)))
 
 #endif

@@ -21,7 +21,7 @@ size_t idmap_count(const struct idmap *map);
 
 void *idmap_get(const struct idmap *map, uint32_t id); /* NULL if absent */
 
-/* -EEXIST if the id is taken, -ENOMEM; unchanged then. `obj` must not be NULL. */
+/* -EEXIST if the id is taken, -EINVAL if `obj` is NULL, -ENOMEM; unchanged then. */
 MUST_CHECK int idmap_put(struct idmap *map, uint32_t id, void *obj);
 
 /* Removes and returns the object, NULL if absent. Cannot fail. */

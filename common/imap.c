@@ -16,9 +16,9 @@
 
 #include "common/imap_priv.h"
 
-/* A position between two entries: `leaf` may be NULL, and `pos` may be the leaf's end. */
+/* An entry's position; behind the last one `leaf` is NULL. */
 struct cursor {
-    struct leaf *leaf;
+    const struct leaf *leaf;
     unsigned pos;
 };
 
@@ -98,10 +98,8 @@ void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry *ent
     memmove(&leaf->keys[pos + 1], &leaf->keys[pos], behind * sizeof(leaf->keys[0]));
     memmove(&leaf->payload[pos + 1], &leaf->payload[pos], behind * sizeof(leaf->payload[0]));
     leaf->keys[pos] = entry->range.first;
-    leaf->payload[pos] = (struct leaf_payload){.last = entry->range.last,
-                                               .value = entry->value,
-                                               .flags = entry->flags,
-                                               .tag = entry->tag};
+    leaf->payload[pos] = (struct leaf_payload){
+        .last = entry->range.last, .value = entry->value, .flags = entry->flags, .tag = entry->tag};
     leaf->n++;
     leaf->hint = (uint16_t)pos;
 }
@@ -189,7 +187,7 @@ static bool find_first(const struct imap *map, struct range r, struct cursor *ou
     }
     if (!leaf || leaf->keys[pos] > r.last)
         return false;
-    *out = (struct cursor){(struct leaf *)leaf, pos};
+    *out = (struct cursor){leaf, pos};
     return true;
 }
 
@@ -275,25 +273,28 @@ static size_t visit_within(struct cursor c, uint64_t last,
 size_t imap_remove_within(struct imap *map, struct range r,
                           void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
 {
-    struct cursor c;
+    struct leaf *leaf;
     uint64_t first_key, last_key = 0;
+    unsigned pos;
     size_t n;
 
     if (!map->root || !range_valid(r))
         return 0;
-    c.leaf = descend_by_finger(map, r.first);
-    c.pos = keys_below(c.leaf->keys, c.leaf->n, r.first);
-    if (c.pos == c.leaf->n)
-        c = (struct cursor){c.leaf->next, 0};
-    if (!c.leaf)
+    leaf = descend_by_finger(map, r.first);
+    pos = keys_below(leaf->keys, leaf->n, r.first);
+    if (pos == leaf->n) {
+        leaf = leaf->next;
+        pos = 0;
+    }
+    if (!leaf)
         return 0;
-    first_key = c.leaf->keys[c.pos];
-    n = visit_within(c, r.last, fn, ctx, &last_key);
+    first_key = leaf->keys[pos];
+    n = visit_within((struct cursor){leaf, pos}, r.last, fn, ctx, &last_key);
     if (n == 0)
         return 0;
-    /* Most removals take one entry out of a leaf that stays well filled. */
-    if (n < c.leaf->n - c.pos || (n == c.leaf->n - c.pos && c.pos > 0))
-        imap_leaf_cut(c.leaf, c.pos, c.pos + (unsigned)n);
+    /* Most removals take an entry out of one leaf that stays well filled. */
+    if (n <= leaf->n - pos && leaf->n - n >= LEAF_LOW)
+        imap_leaf_cut(leaf, pos, pos + (unsigned)n);
     else
         imap_cut_keys(map, (struct range){first_key, last_key});
     map->count -= n;

@@ -11,7 +11,7 @@
  * for k entries removed. Nothing here depends on what the entries mean.
  *
  * Allocation happens in imap_insert only, before anything is changed, so a failed insert leaves
- * the map as it was and removing can never fail.
+ * the map as it was and removing can never fail. An inverted range overlaps nothing.
  */
 #ifndef VIOMMU_COMMON_IMAP_H
 #define VIOMMU_COMMON_IMAP_H
@@ -52,7 +52,7 @@ MUST_CHECK int imap_insert(struct imap *map, const struct imap_entry *entry);
  */
 bool imap_first_in(const struct imap *map, struct range r, struct imap_entry *out);
 
-/* The entry that contains `addr`, copied to *out. False if there is none. */
+/* The entry that contains `addr`, copied to *out (out may be NULL). False if there is none. */
 bool imap_lookup(const struct imap *map, uint64_t addr, struct imap_entry *out);
 
 /*
@@ -69,9 +69,9 @@ int imap_for_each(const struct imap *map, struct range r,
                   int (*fn)(const struct imap_entry *entry, void *ctx), void *ctx);
 
 /*
- * Removes every entry that lies wholly within `r`, calling fn (may be NULL) for each in ascending
- * order just before it goes. Entries that stick out of `r` stay. Returns the number removed.
- * fn must not change the map.
+ * Removes every entry that lies wholly within `r`. fn (may be NULL) is called for each in ascending
+ * order, and then all of them go: while fn runs the map is still whole, and fn must not change it.
+ * Entries that stick out of `r` stay. Returns the number removed.
  */
 size_t imap_remove_within(struct imap *map, struct range r,
                           void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx);

@@ -19,9 +19,20 @@
 
 #include "common/imap.h"
 
-/* Both kinds of node take 1,016 bytes, which the allocator's own header rounds up to 1 KiB. */
+/*
+ * Both kinds of node take 1,016 bytes, which the allocator's own header rounds up to 1 KiB. A test
+ * builds the same code with tiny nodes, where every case of splitting and mending is common.
+ */
+#ifndef LEAF_CAP
 #define LEAF_CAP 31u
+#endif
+#ifndef INNER_CAP
 #define INNER_CAP 63u
+#endif
+
+/* Below LOW items a node is merged with a neighbour if that leaves some room to grow in. */
+#define LEAF_LOW  (LEAF_CAP / 2)
+#define INNER_LOW (INNER_CAP / 2)
 
 /* A tree of this height cannot be filled with 64-bit addresses by any order of requests. */
 #define IMAP_MAX_HEIGHT 24u
@@ -101,6 +112,5 @@ void imap_free_subtree(struct imap *map, void *node, unsigned height);
 /* imap.c: changes of one leaf that leave at least one entry and no more than its capacity. */
 void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry *entry);
 void imap_leaf_cut(struct leaf *leaf, unsigned pos, unsigned end);
-bool imap_leaf_needs_merge(const struct leaf *leaf);
 
 #endif

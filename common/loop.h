@@ -27,19 +27,27 @@ typedef void loop_fn(void *ctx);
 typedef void loop_signal_fn(void *ctx, int signo);
 
 struct loop *loop_new(void); /* NULL when resources are short */
-struct loop *loop_free(struct loop *loop); /* frees remaining sources; returns NULL */
+/* Frees remaining sources too; not from inside a callback. NULL allowed; returns NULL. */
+struct loop *loop_free(struct loop *loop);
 
 /* Descriptor source; `events` of LOOP_READ | LOOP_WRITE. NULL when resources are short. */
 struct loop_source *loop_add_fd(struct loop *loop, int fd, unsigned events, loop_fd_fn *fn,
                                 void *ctx);
 MUST_CHECK int loop_source_set_events(struct loop_source *s, unsigned events);
 
-/* Timer source, created disarmed. One shot; monotonic clock. Arming replaces an earlier arming. */
+/*
+ * Timer source, created disarmed. One shot; monotonic clock. Arming replaces an earlier arming; a
+ * timer is never early, and one armed in a turn runs in the next turn at the soonest.
+ */
 struct loop_source *loop_add_timer(struct loop *loop, loop_fn *fn, void *ctx);
 void loop_timer_arm_ms(struct loop_source *s, uint64_t ms);
 void loop_timer_disarm(struct loop_source *s);
 
-/* Signal source: blocks `signo` for the process and delivers it in the loop. */
+/*
+ * Signal source: blocks `signo` for the process and delivers it in the loop. One source per signal
+ * and loop (NULL, errno EEXIST, for another). The signal stays blocked when the source is freed,
+ * and a program that is started inherits the block: see sigprocmask(2).
+ */
 struct loop_source *loop_add_signal(struct loop *loop, int signo, loop_signal_fn *fn, void *ctx);
 
 /*
@@ -53,11 +61,17 @@ void loop_defer(struct loop_source *s);
 /* Removes and frees the source. NULL allowed; returns NULL. */
 struct loop_source *loop_source_free(struct loop_source *s);
 
-/* Runs until loop_quit; returns the code given there, or -errno if epoll fails. */
+/*
+ * Runs until loop_quit; returns the code given there, or -errno if epoll fails. The turn in which
+ * loop_quit is called is finished first; loop_quit before loop_run makes it return at once.
+ */
 int loop_run(struct loop *loop);
 void loop_quit(struct loop *loop, int code);
 
-/* One turn: waits up to timeout_ms (-1: no limit, 0: only looks). Returns 0 or -errno. For tests. */
+/*
+ * One turn: waits up to timeout_ms (-1: no limit, 0: only looks). Returns 0 or -errno; -EBUSY from
+ * inside a callback. For tests.
+ */
 MUST_CHECK int loop_turn(struct loop *loop, int timeout_ms);
 
 /* Milliseconds of the monotonic clock. */

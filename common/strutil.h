@@ -32,8 +32,9 @@ MUST_CHECK int parse_bool(const char *s, bool *out);
 /*
  * Splits "key=value key=value" (blanks between the pairs, none inside). Calls fn for each pair;
  * a non-zero return ends the walk and is passed on. -EINVAL for a word without '=' or with an
- * empty key; a value may be empty or contain '=', and a text of blanks only holds no pairs (0). `s` is not changed; key and value are terminated and live until fn returns; each is
- * at most 255 bytes (-E2BIG beyond).
+ * empty key; a value may be empty or contain '=', and a text of blanks only holds no pairs (0). `s`
+ * is not changed; key and value are terminated and live until fn returns; each is at most 255 bytes
+ * (-E2BIG beyond).
  */
 MUST_CHECK int parse_pairs(const char *s, int (*fn)(const char *key, const char *value, void *ctx),
                            void *ctx);

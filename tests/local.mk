@@ -13,7 +13,9 @@ include tests/unit/virtio.mk
 include tests/unit/viommu.mk
 include tests/unit/platform.mk
 include tests/unit/xenstore.mk
+include tests/unit/daemon.mk
 include tests/support/local.mk
+include tests/support/replay/local.mk
 
 # Proofs about the source tree itself.
 TESTS += tests/includes.tap

@@ -75,12 +75,17 @@ MUST_CHECK int device_connect(struct device *d, const struct device_connection *
 void device_disconnect(struct device *d);
 bool device_connected(const struct device *d);
 
-/* The control port was notified (or may have been): status, bypass, grant map. */
-void device_control_event(struct device *d);
+/*
+ * The control port was notified (or may have been): status, bypass, grant map. To be called once
+ * after connecting too, when the ports are bound: the frontend may have written before. DRIVER_OK
+ * looks at both queues here; true if work is left on them: as with device_queue_event.
+ */
+bool device_control_event(struct device *d);
 
 /*
  * A queue's port was notified: carries out up to `budget` requests, delivers faults, publishes,
- * notifies. True if work is left: the caller comes back after the other sources had their turn.
+ * notifies. True if work is left on it: the caller comes back with device_queue_event (of queue 0,
+ * if it was for both) after the other sources had their turn.
  */
 bool device_queue_event(struct device *d, unsigned queue);
 
@@ -89,6 +94,7 @@ void device_deliver_faults(struct device *d);
 
 bool device_needs_reset(const struct device *d);
 const char *device_needs_reset_why(const struct device *d); /* "" if not */
+uint64_t device_breaks(const struct device *d);              /* how often it came to that */
 uint8_t device_status(const struct device *d);
 
 struct viommu *device_viommu(struct device *d);

@@ -1,1 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
+#
+# The daemon links libplatform_xen.a only; libplatform_fakexen.a is for tests and the demo's daemon.
+if HAVE_XEN
+noinst_LIBRARIES += backend/platform/libplatform_xen.a backend/platform/libplatform_fakexen.a
+backend_platform_libplatform_xen_a_SOURCES = \
+	backend/platform/platform.h \
+	backend/platform/xen.c
+backend_platform_libplatform_xen_a_CFLAGS = $(AM_CFLAGS) $(XEN_CFLAGS)
+
+backend_platform_libplatform_fakexen_a_SOURCES = \
+	backend/platform/platform.h \
+	backend/platform/fakexen.c \
+	tests/support/fakexen/fx_proto.h \
+	tests/support/fakexen/fx_client.c tests/support/fakexen/fx_client.h
+endif

@@ -11,6 +11,7 @@
 #include "common/le.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* Offsets in a report. */
 #define FAULT_REASON   0u

@@ -39,9 +39,9 @@ enum viommu_status viommu_status_of_errno(int err)
 const char *viommu_status_name(unsigned status)
 {
     static const char *const names[VIOMMU_N_STATUS] = {
-        [VIOMMU_S_OK] = "OK",         [VIOMMU_S_IOERR] = "IOERR",   [VIOMMU_S_UNSUPP] = "UNSUPP",
-        [VIOMMU_S_DEVERR] = "DEVERR", [VIOMMU_S_INVAL] = "INVAL",   [VIOMMU_S_RANGE] = "RANGE",
-        [VIOMMU_S_NOENT] = "NOENT",   [VIOMMU_S_FAULT] = "FAULT",   [VIOMMU_S_NOMEM] = "NOMEM",
+        [VIOMMU_S_OK] = "OK",         [VIOMMU_S_IOERR] = "IOERR", [VIOMMU_S_UNSUPP] = "UNSUPP",
+        [VIOMMU_S_DEVERR] = "DEVERR", [VIOMMU_S_INVAL] = "INVAL", [VIOMMU_S_RANGE] = "RANGE",
+        [VIOMMU_S_NOENT] = "NOENT",   [VIOMMU_S_FAULT] = "FAULT", [VIOMMU_S_NOMEM] = "NOMEM",
     };
 
     return status < ARRAY_SIZE(names) ? names[status] : "?";
@@ -50,12 +50,8 @@ const char *viommu_status_name(unsigned status)
 const char *viommu_type_name(unsigned type)
 {
     static const char *const names[VIOMMU_N_TYPES] = {
-        "unanswered",
-        [VIOMMU_T_ATTACH] = "ATTACH",
-        [VIOMMU_T_DETACH] = "DETACH",
-        [VIOMMU_T_MAP] = "MAP",
-        [VIOMMU_T_UNMAP] = "UNMAP",
-        [VIOMMU_T_PROBE] = "PROBE",
+        "unanswered",           [VIOMMU_T_ATTACH] = "ATTACH", [VIOMMU_T_DETACH] = "DETACH",
+        [VIOMMU_T_MAP] = "MAP", [VIOMMU_T_UNMAP] = "UNMAP",   [VIOMMU_T_PROBE] = "PROBE",
     };
 
     return type < ARRAY_SIZE(names) ? names[type] : "?";

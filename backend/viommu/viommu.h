@@ -23,12 +23,14 @@
 
 struct viommu;
 
+#define VIOMMU_PROBE_SIZE_MAX 65536u
+
 struct viommu_config {
     uint64_t features;         /* offered: bits of VIOMMU_F_ALL */
     uint64_t page_size_mask;   /* not 0 (D4); the lowest bit is the granule, 1 allowed */
     struct range input_range;  /* enforced when INPUT_RANGE is offered */
     struct range domain_range; /* 32-bit ids; enforced when DOMAIN_RANGE is offered */
-    uint32_t probe_size;       /* multiple of 8 */
+    uint32_t probe_size;       /* multiple of 8, at most VIOMMU_PROBE_SIZE_MAX */
     bool bypass;               /* initial value of the config byte */
     size_t max_mappings;       /* of the whole device; beyond: NOMEM */
     size_t max_vdomains;       /* beyond: NOMEM */
@@ -150,12 +152,12 @@ struct viommu_fault {
 /*
  * Translates the start of `iova` for one endpoint, exact to the byte: 0 and the guest range of the
  * longest prefix that is contiguous (bypass: all of it), or -EACCES and the fault for the first
- * byte, which is not reported yet. -ENOENT: no such endpoint.
+ * byte, which is not reported yet. -ENOENT: no such endpoint; -EINVAL: an inverted range.
  */
 MUST_CHECK int viommu_translate(struct viommu *v, uint32_t endpoint, struct range iova, bool write,
                                 struct range *gpa_out, struct viommu_fault *fault_out);
 
-/* Queues a fault report. False if it was lost (queue full; counted). */
+/* Queues a fault report. False if it was lost (queue full, or no such endpoint; counted). */
 bool viommu_report_fault(struct viommu *v, const struct viommu_fault *fault);
 
 /* The guest memory that translations lead to. */
@@ -177,7 +179,7 @@ struct viommu_counters {
     uint64_t status[VIOMMU_N_STATUS];  /* answers by status */
     uint64_t mapped, unmapped;         /* mappings created and removed since the start */
     uint64_t host_maps, host_unmaps;   /* calls to the host IOMMU */
-    uint64_t faults, faults_lost;
+    uint64_t faults, faults_lost; /* reports in all, and those of them that were lost */
     uint64_t resets;
 };
 

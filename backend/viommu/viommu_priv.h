@@ -105,7 +105,8 @@ enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd,
                                const struct imap_entry *entry);
 enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova);
 
-/* --- space.c: the host's side ------------------------------------------------------------------ */
+/* --- space.c: the host's side ------------------------------------------------------------------
+ */
 
 /* Would this mapping exist in host tables and be pinned? */
 static inline bool mapping_has_access(uint32_t flags)

@@ -30,8 +30,9 @@ struct gmem_limits {
     size_t max_pin_pages; /* of one pin; beyond: -ENOMEM */
     size_t window_pages;  /* of a persistent window; a power of two */
 };
-#define GMEM_LIMITS_DEFAULT                                                                        \
-    ((struct gmem_limits){                                                                         \
+/* One page and one window of the limits are kept for reads and writes of what is not pinned. */
+#define GMEM_LIMITS_DEFAULT \
+    ((struct gmem_limits){  \
         .max_pages = 65536, .max_windows = 4096, .max_pin_pages = 65536, .window_pages = 512})
 
 /* One run of the grant map: `pages` pages at guest address `address` are the references
@@ -54,7 +55,8 @@ struct gmem *gmem_free(struct gmem *m);
  * Replaces the grant map (n may be 0). -EINVAL: a run is empty, unaligned, wraps, reaches bit 63
  * or overlaps another (any order is accepted), or uses references that wrap or reference 0;
  * -EBUSY: a pin or area uses pages that the new map lacks or backs with other references or less
- * access; -ENOMEM. The old map stays then. On success the windows of pages that are gone or
+ * access (a persistent window that is pinned in part counts as a whole: it cannot be unmapped in
+ * parts); -ENOMEM. The old map stays then. On success the windows of pages that are gone or
  * changed are unmapped when this returns; windows of unchanged pages stay.
  */
 MUST_CHECK int gmem_set_map(struct gmem *m, const struct gmem_run *runs, size_t n);
@@ -79,7 +81,7 @@ MUST_CHECK int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t 
  * pointer is guest memory: only volatile or atomic single accesses, or one bounded copy.
  */
 struct gmem_area {
-    void *base; /* of the first page's mapping, page-aligned */
+    void *base;   /* of the first page's mapping, page-aligned */
     uint8_t *ptr; /* the byte at gpa.first */
     size_t pages;
     struct range gpa;
@@ -92,7 +94,8 @@ void gmem_area_unmap(struct gmem *m, struct gmem_area *area); /* twice and unmap
 /*
  * Temporary windows: while such a section is open, windows that unpinned reads and writes of grant
  * addresses need may be kept; closing unmaps them. Without copy support this saves a map per
- * buffer in a batch of requests.
+ * buffer in a batch of requests. Sections nest. Close it before the guest learns that the batch is
+ * done (virtqueue_publish): it may revoke from then on.
  */
 void gmem_begin(struct gmem *m);
 void gmem_end(struct gmem *m);
@@ -101,7 +104,7 @@ struct gmem_stats {
     size_t pages;   /* mapped now */
     size_t windows; /* now, of all kinds */
     size_t pinned_pages;
-    uint64_t maps, unmaps, copies; /* platform calls */
+    uint64_t maps, unmaps, copies; /* platform calls; of maps those that succeeded */
     uint64_t replaced;             /* persistent windows thrown out for others */
     uint64_t refused;              /* -ENOMEM answers */
 };

@@ -20,20 +20,20 @@
 #define VIRTQUEUE_MAX_SIZE 1024u
 
 /* Generic feature bits that concern rings. */
-#define VIRTIO_F_INDIRECT_DESC (1ull << 28)
-#define VIRTIO_F_EVENT_IDX     (1ull << 29)
-#define VIRTIO_F_VERSION_1     (1ull << 32)
+#define VIRTIO_F_INDIRECT_DESC   (1ull << 28)
+#define VIRTIO_F_EVENT_IDX       (1ull << 29)
+#define VIRTIO_F_VERSION_1       (1ull << 32)
 #define VIRTIO_F_ACCESS_PLATFORM (1ull << 33)
-#define VIRTIO_F_RING_PACKED   (1ull << 34)
-#define VIRTIO_F_IN_ORDER      (1ull << 35)
+#define VIRTIO_F_RING_PACKED     (1ull << 34)
+#define VIRTIO_F_IN_ORDER        (1ull << 35)
 
 struct virtqueue;
 
 struct virtqueue_config {
-    uint32_t size;   /* a power of two, 1 to VIRTQUEUE_MAX_SIZE */
-    uint64_t desc;   /* descriptor area, 16-byte aligned */
-    uint64_t driver; /* driver area (available ring), 2-byte aligned */
-    uint64_t device; /* device area (used ring), 4-byte aligned */
+    uint32_t size;     /* a power of two, 1 to VIRTQUEUE_MAX_SIZE */
+    uint64_t desc;     /* descriptor area, 16-byte aligned */
+    uint64_t driver;   /* driver area (available ring), 2-byte aligned */
+    uint64_t device;   /* device area (used ring), 4-byte aligned */
     uint64_t features; /* negotiated */
 };
 
@@ -85,9 +85,9 @@ void virtqueue_unpop(struct virtqueue *vq, const struct vq_chain *chain);
 bool virtqueue_publish(struct virtqueue *vq);
 
 /*
- * Asks the driver for kicks (or to leave them out while we are working anyway). virtqueue_want_kicks
- * returns true if buffers became available meanwhile, so that the caller goes on instead of
- * sleeping.
+ * Asks the driver for kicks (or to leave them out while we are working anyway).
+ * virtqueue_want_kicks returns true if buffers became available meanwhile, so that the caller goes
+ * on instead of sleeping.
  */
 bool virtqueue_want_kicks(struct virtqueue *vq);
 void virtqueue_no_kicks(struct virtqueue *vq);

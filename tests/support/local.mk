@@ -1,1 +1,3 @@
 # SPDX-License-Identifier: GPL-2.0-only
+include tests/support/fakexen/local.mk
+include tests/support/guest/local.mk

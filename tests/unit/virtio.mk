@@ -1,1 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
+#
+# The guest's side in a test's own process: a grant table and a ring driver. Also for the replay
+# tool, fuzzers and benchmarks.
+noinst_LIBRARIES += tests/support/libguest.a
+tests_support_libguest_a_SOURCES = \
+	tests/support/fake_grants.c tests/support/fake_grants.h \
+	tests/support/guest_ring.c tests/support/guest_ring.h
+
+noinst_PROGRAMS += tests/bench/bench_ring
+tests_bench_bench_ring_SOURCES = tests/bench/bench_ring.c
+tests_bench_bench_ring_LDADD = tests/support/libguest.a backend/virtio/libvirtio.a
+
+if HAVE_CUNIT
+VIRTIO_TESTS = tests/unit/test_gmem tests/unit/test_virtqueue
+check_PROGRAMS += $(VIRTIO_TESTS)
+TESTS += $(VIRTIO_TESTS)
+VIRTIO_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/virtio/libvirtio.a \
+	$(CUNIT_LIBS)
+
+tests_unit_test_gmem_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_gmem_LDADD = $(VIRTIO_TEST_LIBS)
+tests_unit_test_virtqueue_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS) -pthread
+tests_unit_test_virtqueue_LDADD = $(VIRTIO_TEST_LIBS) -lpthread
+endif

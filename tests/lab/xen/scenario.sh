@@ -10,7 +10,15 @@ set -eu
 
 results=$1
 count=0
-[ -e /lab/platform-only ] && mode=platform || mode=device
+# The shell that stands in for the daemon is slow; what must not happen there either is libxl's
+# own time-out of 10 s. Hundredths of a second.
+if [ -e /lab/platform-only ]; then
+    mode=platform
+    destroy_limit=900
+else
+    mode=device
+    destroy_limit=200
+fi
 
 # ---- results -------------------------------------------------------------------------------
 
@@ -116,7 +124,7 @@ serve_guest() {
     served=0
     frontend=running
     wait_node "$1" "$data" serve_one || comment "$name: the guest did not finish in time"
-    [ $frontend = done ]
+    [ "$frontend" = finished ]
 }
 
 # True when the frontend has ended in one way or another.
@@ -132,8 +140,8 @@ serve_one() {
     served=$number
     text=''
     status=0
-    if [ "${ask#* }" = done ]; then
-        frontend=done
+    if [ "${ask#* }" = "done" ]; then
+        frontend=finished
     else
         # shellcheck disable=SC2086 # the words of the request
         guest_asks ${ask#* } || status=$?
@@ -141,26 +149,38 @@ serve_one() {
     # Nothing but the first line, and not too much of it: nodes are small.
     text=$(printf '%s\n' "$text" | head -n 1 | head -c 1000)
     xenstore-write "$data/answer" "$number $status $text"
-    [ $frontend = done ]
+    [ "$frontend" = finished ]
 }
 
+# The words of a request; what comes of it goes to $text and the status.
 guest_asks() {
+    asks_status=0
+    drv_out=''
     case $1 in
-    dma-write) in_drv "viommuctl dma write $device $2 $3 $4" || return $? ;;
-    dma-read) in_drv "viommuctl dma read $device $2 $3 $4" || return $? ;;
-    grants) text=$(grants_in_use) ;;
+    dma-write) in_drv "viommuctl dma write $device $2 $3 $4" || asks_status=$? ;;
+    dma-read) in_drv "viommuctl --json dma read $device $2 $3 $4" || asks_status=$? ;;
+    grants) text=$(grants_in_use) || return $? ;;
     *) return 124 ;;
     esac
-    text=${text:-${drv_out:-}}
+    [ "$1" = grants ] || text=$drv_out
+    return $asks_status
 }
 
-# The guest's grants that some domain has mapped at this moment, from the hypervisor itself.
+# The guest's grants that the driver domain has mapped at this moment, from the hypervisor itself.
+# Its lines are "(XEN) [0x008]  GRANTEE FRAME ...", below a heading for each granting domain.
 grants_in_use() {
     xl dmesg -c >/dev/null
     xl debug-keys g
-    sleep 0.2
     xl dmesg >/tmp/grants
-    cat /tmp/grants >&2
+    # Without the last line the answer would be made of a part of the list.
+    grep -q 'gnttab_usage_print_all ] done' /tmp/grants || return 123
+    echo "in use: $(awk -v guest="d$guest" -v drv="$drv" '
+        /grant-table for remote/ { ours = 0; for (i = 1; i <= NF; i++) if ($i == guest) ours = 1 }
+        ours && match($0, /\[0x[0-9a-f]+\]/) {
+            ref = substr($0, RSTART + 1, RLENGTH - 2)
+            $0 = substr($0, RSTART + RLENGTH)
+            if ($1 == drv) printf "%s ", ref
+        }' /tmp/grants)end"
 }
 
 # The guest's own TAP lines ("TAP ok TEXT") become ours. It says how many there were.
@@ -207,25 +227,59 @@ run_guest() {
     xenstore-ls -p "$fe"
 
     xenstore-write "$data/mode" "$mode"
-    if [ "$mode" = device ]; then
-        in_drv "viommuctl endpoint add $device 8 soft" || echo "$drv_out"
-    fi
+    [ "$mode" = platform ] || add_endpoints
     xl unpause "$name"
-    check "$name: the frontend ran to its end" serve_guest 60
+    check "$name: the frontend ran to its end" serve_guest 240
     relay_tap
-    [ -e "/tmp/$name.keep" ] || destroy_guest
+    [ "$mode" = platform ] || show_device
+    destroy_guest
+}
+
+# One endpoint by the tool, one by hand as docs/protocol.md allows: the guest is still paused.
+add_endpoints() {
+    check "$name: viommuctl adds a soft endpoint" \
+        in_drv "viommuctl endpoint add $device id=8 driver=soft"
+    [ -z "$drv_out" ] || echo "$drv_out"
+    xenstore-write "$be/viommu/endpoint-00000009" \
+        'id=0x9 driver=soft resv=0x50000000:0x50000fff:reserved'
+    check "$name: the backend shows both endpoints to the guest" \
+        wait_node 10 "$be/viommu-endpoints" shows_endpoint_9
+}
+
+shows_endpoint_9() {
+    case $(store_read "$be/viommu-endpoints") in
+    *id=0x9*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
+# What the administrator sees while the guest is still there.
+show_device() {
+    check "$name: viommuctl show" in_drv "viommuctl show $device"
+    check "$name: viommuctl mappings shows the last mapping" \
+        in_drv "viommuctl mappings $device | grep -i 100000"
+}
+
+# DMA goes on in the driver domain until it fails: the guest is destroyed under it.
+start_dma() {
+    dma="viommuctl dma write $device 8 0x100000 00"
+    in_drv "rm -f /tmp/dma; (while $dma; do echo x >>/tmp/dma; done) >/dev/null 2>&1 &
+        until test -s /tmp/dma; do sleep 0.1; done"
 }
 
 destroy_guest() {
     if [ "$mode" = device ]; then
-        in_drv "(while viommuctl dma write $device 8 0x100000 00; do :; done) >/dev/null 2>&1 &" ||
-            result 'not ok' "$name: DMA could not be started"
+        check "$name: DMA is going on" start_dma
     fi
+    started=$(now)
+    xl list >/dev/null
+    comment "$name: xl list alone takes $(($(now) - started)) cs on this machine"
     started=$(now)
     xl destroy "$name"
     took=$(($(now) - started))
     comment "$name: xl destroy took $took cs"
-    check "$name: xl destroy ends the guest in less than 2 s" test $took -lt 200
+    check "$name: xl destroy ends the guest in less than $((destroy_limit / 100)) s" \
+        test $took -lt $destroy_limit
     check "$name: the guest is gone from xl list" gone "$name"
     check "$name: the driver domain's nodes of the guest are gone" \
         wait_for 5 no_node "/local/domain/$drv/backend/virtio/$guest/0"
@@ -256,4 +310,11 @@ run_guest pvh1 pvh
 run_guest pv1 pv
 
 check "no zombie is left" no_zombies
+if [ "$mode" = device ]; then
+    # shellcheck disable=SC2016 # for the driver domain's shell
+    check "the daemon has survived" in_drv 'kill -0 "$(cat /run/lab-daemon.pid)" && viommuctl list'
+    check "the daemon has no device left" in_drv '! viommuctl list | grep -E "[0-9]+/0"'
+fi
+check "the driver domain's kernel has nothing to complain about" in_drv \
+    '! dmesg | grep -E "BUG|Oops|WARNING|Bad page|Call Trace"'
 echo "1..$count" >>"$results"

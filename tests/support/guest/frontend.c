@@ -74,15 +74,16 @@ static uint32_t get_word(const struct frontend *fe, unsigned offset)
 static int wait_word(struct frontend *fe, unsigned offset, uint32_t value)
 {
     uint64_t deadline = loop_now_ms() + FE_WAIT_MS;
+    int r = 0;
 
-    while (get_word(fe, offset) != value) {
+    while (r >= 0 && get_word(fe, offset) != value) {
         uint64_t now = loop_now_ms();
 
         if (now >= deadline)
             return -ETIMEDOUT;
-        (void)fx_guest_wait(fe->fx, fe->control_port, (int)(deadline - now));
+        r = fx_channel_wait(&fe->control, (int)(deadline - now));
     }
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 /* A value, its sequence word, a notification, and the backend's acknowledgement. */
@@ -94,7 +95,7 @@ static int ask(struct frontend *fe, unsigned value_at, uint32_t value, unsigned 
 
     put_word(fe, value_at, value);
     put_word(fe, seq_at, seq);
-    r = fx_guest_notify(fe->fx, fe->control_port);
+    r = fx_channel_notify(&fe->control);
     return r ? r : wait_word(fe, ack_at, seq);
 }
 
@@ -155,16 +156,52 @@ int fe_wait_backend(struct frontend *fe, unsigned mask, unsigned *state_out)
 
 /* --- grants ----------------------------------------------------------------------------------- */
 
-int fe_grant(struct frontend *fe, uint32_t first, uint32_t n, bool read_only)
+static bool pages_valid(const struct frontend *fe, uint32_t first, uint32_t n)
 {
-    if (n == 0 || first >= fe->n_pages || n > fe->n_pages - first)
-        return -ERANGE;
-    return fx_guest_grant(fe->fx, FE_REF(first), n, fe->backend, first, read_only);
+    return n > 0 && first < fe->n_pages && n <= fe->n_pages - first;
 }
 
+int fe_grant(struct frontend *fe, uint32_t first, uint32_t n, bool read_only)
+{
+    uint32_t ref;
+    int r;
+
+    if (!pages_valid(fe, first, n))
+        return -ERANGE;
+    for (uint32_t i = 0; i < n; i++) {
+        if (fe->refs[first + i])
+            return -EEXIST;
+    }
+    r = fx_guest_grant(fe->fx, fe->backend, first, n, read_only, &ref);
+    for (uint32_t i = 0; r == 0 && i < n; i++)
+        fe->refs[first + i] = ref + i;
+    return r;
+}
+
+/* Consecutive pages were granted with consecutive references, so runs of both are ended at once. */
 int fe_revoke(struct frontend *fe, uint32_t first, uint32_t n)
 {
-    return fx_guest_ungrant(fe->fx, FE_REF(first), n);
+    if (!pages_valid(fe, first, n))
+        return -ERANGE;
+    for (uint32_t i = 0, run; i < n; i += run) {
+        uint32_t ref = fe->refs[first + i];
+        int r;
+
+        if (ref == 0)
+            return -ENOENT;
+        for (run = 1; i + run < n && fe->refs[first + i + run] == ref + run; run++)
+            ;
+        r = fx_guest_ungrant(fe->fx, ref, run);
+        if (r)
+            return r;
+        memset(&fe->refs[first + i], 0, run * sizeof(fe->refs[0]));
+    }
+    return 0;
+}
+
+uint64_t fe_grant_address(const struct frontend *fe, uint32_t p)
+{
+    return 1ull << 63 | (uint64_t)fe->refs[p] << 12;
 }
 
 int fe_offer_map(struct frontend *fe, uint32_t *verdict_out)
@@ -182,17 +219,17 @@ int fe_offer_map(struct frontend *fe, uint32_t *verdict_out)
         uint8_t *e = dir + 32 + 24 * i;
 
         le64_store(e, (uint64_t)fe->runs[i].page * FE_PAGE_SIZE);
-        le32_store(e + 8, FE_REF(fe->runs[i].page));
+        le32_store(e + 8, fe->refs[fe->runs[i].page]);
         le32_store(e + 12, fe->runs[i].n);
         le32_store(e + 16, fe->runs[i].read_only);
     }
-    put_word(fe, F_MAP_REF, FE_REF(FE_PAGE_DIRECTORY));
+    put_word(fe, F_MAP_REF, fe->refs[FE_PAGE_DIRECTORY]);
     put_word(fe, F_MAP_GENERATION, generation);
     if (!fe->connected) { /* taken when the backend connects */
         *verdict_out = 0;
         return 0;
     }
-    r = fx_guest_notify(fe->fx, fe->control_port);
+    r = fx_channel_notify(&fe->control);
     if (r == 0)
         r = wait_word(fe, B_MAP_ANSWERED, generation);
     *verdict_out = get_word(fe, B_MAP_VERDICT);
@@ -206,11 +243,11 @@ static uint8_t *ring_page(const struct frontend *fe, unsigned queue, unsigned pa
     return page(fe, FE_PAGE_DESC + 3 * queue + part);
 }
 
-static uint64_t ring_address(unsigned queue, unsigned part, bool in_map)
+static uint64_t ring_address(const struct frontend *fe, unsigned queue, unsigned part, bool in_map)
 {
     uint32_t p = FE_PAGE_DESC + 3 * queue + part;
 
-    return in_map ? (uint64_t)p * FE_PAGE_SIZE : FE_GRANT(p);
+    return in_map ? (uint64_t)p * FE_PAGE_SIZE : fe_grant_address(fe, p);
 }
 
 static void put_desc(uint8_t *desc, uint64_t addr, uint32_t len, unsigned flags, unsigned next)
@@ -253,8 +290,8 @@ static bool take_used(struct frontend *fe, unsigned queue, uint32_t *id_out, uin
 
 static void post_event_buffer(struct frontend *fe, uint16_t i)
 {
-    put_desc(ring_page(fe, 1, 0) + 16 * i, FE_GRANT(FE_PAGE_EVENTS) + i * EVENT_SIZE, EVENT_SIZE,
-             DESC_F_WRITE, 0);
+    put_desc(ring_page(fe, 1, 0) + 16 * i, fe_grant_address(fe, FE_PAGE_EVENTS) + i * EVENT_SIZE,
+             EVENT_SIZE, DESC_F_WRITE, 0);
     make_available(fe, 1, i);
 }
 
@@ -290,7 +327,7 @@ int fe_driver_init(struct frontend *fe)
 
 static void build_chain(struct frontend *fe, size_t req_len, size_t writable)
 {
-    uint64_t base = FE_GRANT(FE_PAGE_REQUEST);
+    uint64_t base = fe_grant_address(fe, FE_PAGE_REQUEST);
     bool indirect = fe->features & F_INDIRECT_DESC;
     uint8_t *table = indirect ? page(fe, FE_PAGE_REQUEST) + REQUEST_TABLE : ring_page(fe, 0, 0);
     unsigned n = 0;
@@ -322,7 +359,7 @@ int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answe
     memset(buffer + REQUEST_READABLE, 0xaa, REQUEST_TABLE - REQUEST_READABLE);
     build_chain(fe, req_len, writable);
     make_available(fe, 0, 0);
-    r = fx_guest_notify(fe->fx, fe->queue[0].port);
+    r = fx_channel_notify(&fe->queue[0].channel);
     if (r)
         return r;
     while (!take_used(fe, 0, &id, used_out)) {
@@ -331,7 +368,9 @@ int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answe
         if (now >= deadline)
             return -ETIMEDOUT;
         /* Short looks: a broken ring is announced on the control port, not here. */
-        (void)fx_guest_wait(fe->fx, fe->queue[0].port, 50);
+        r = fx_channel_wait(&fe->queue[0].channel, 50);
+        if (r < 0)
+            return r;
         if (fe_device_status(fe) & 0x40)
             return -EIO;
     }
@@ -345,19 +384,22 @@ int fe_event(struct frontend *fe, int timeout_ms, uint8_t out[24])
 {
     uint64_t deadline = loop_now_ms() + (uint64_t)timeout_ms;
     uint32_t id, len;
+    int r;
 
     while (!take_used(fe, 1, &id, &len)) {
         uint64_t now = loop_now_ms();
 
         if (now >= deadline)
             return -ETIMEDOUT;
-        (void)fx_guest_wait(fe->fx, fe->queue[1].port, (int)(deadline - now));
+        r = fx_channel_wait(&fe->queue[1].channel, (int)(deadline - now));
+        if (r < 0)
+            return r;
     }
     if (id >= EVENT_BUFFERS || len != EVENT_SIZE)
         return -EPROTO;
     memcpy(out, page(fe, FE_PAGE_EVENTS) + id * EVENT_SIZE, EVENT_SIZE);
     post_event_buffer(fe, (uint16_t)id);
-    return fx_guest_notify(fe->fx, fe->queue[1].port);
+    return fx_channel_notify(&fe->queue[1].channel);
 }
 
 /* --- life cycle ------------------------------------------------------------------------------- */
@@ -398,7 +440,7 @@ static int write_transport_nodes(struct frontend *fe, bool in_map)
 
     if (r == 0)
         r = write_number_node(fe, "viommu-features", fe->features);
-    snprintf(text, sizeof(text), "ref=%u port=%u", FE_REF(FE_PAGE_CONTROL), fe->control_port);
+    snprintf(text, sizeof(text), "ref=%u port=%u", fe->refs[FE_PAGE_CONTROL], fe->control.port);
     if (r == 0)
         r = fe_write_node(fe, "viommu-control", text);
     for (unsigned q = 0; r == 0 && q < 2; q++) {
@@ -406,9 +448,9 @@ static int write_transport_nodes(struct frontend *fe, bool in_map)
 
         snprintf(name, sizeof(name), "viommu-queue-%u", q);
         snprintf(text, sizeof(text), "size=%u desc=%#llx driver=%#llx device=%#llx port=%u",
-                 fe->queue[q].size, (unsigned long long)ring_address(q, 0, in_map),
-                 (unsigned long long)ring_address(q, 1, in_map),
-                 (unsigned long long)ring_address(q, 2, in_map), fe->queue[q].port);
+                 fe->queue[q].size, (unsigned long long)ring_address(fe, q, 0, in_map),
+                 (unsigned long long)ring_address(fe, q, 1, in_map),
+                 (unsigned long long)ring_address(fe, q, 2, in_map), fe->queue[q].channel.port);
         r = fe_write_node(fe, name, text);
     }
     return r;
@@ -416,10 +458,10 @@ static int write_transport_nodes(struct frontend *fe, bool in_map)
 
 static int alloc_ports(struct frontend *fe)
 {
-    int r = fx_guest_alloc_port(fe->fx, fe->backend, &fe->control_port);
+    int r = fx_guest_alloc_unbound(fe->fx, fe->backend, &fe->control);
 
     for (unsigned q = 0; r == 0 && q < 2; q++)
-        r = fx_guest_alloc_port(fe->fx, fe->backend, &fe->queue[q].port);
+        r = fx_guest_alloc_unbound(fe->fx, fe->backend, &fe->queue[q].channel);
     return r;
 }
 
@@ -438,6 +480,19 @@ static int grant_transport(struct frontend *fe)
     }
     if (r == 0)
         r = fe_grant(fe, FE_PAGE_REQUEST, 2, false);
+    return r;
+}
+
+static int revoke_transport(struct frontend *fe)
+{
+    int r = fe_revoke(fe, FE_PAGE_CONTROL, 2);
+
+    if (r == 0)
+        r = fe_revoke(fe, FE_PAGE_DESC, FE_PAGE_EVENTS - FE_PAGE_DESC + 1);
+    if (r == 0)
+        r = fx_guest_unbind(fe->fx, &fe->control);
+    for (unsigned q = 0; r == 0 && q < 2; q++)
+        r = fx_guest_unbind(fe->fx, &fe->queue[q].channel);
     return r;
 }
 
@@ -466,6 +521,10 @@ static int prepare(struct frontend *fe, const struct fe_start *how)
     uint32_t verdict;
     int r = take_features(fe, how->features);
 
+    fe->connected = false;
+    /* What an earlier connection that the backend ended left behind: nothing maps it any more. */
+    if (r == 0 && fe->refs[FE_PAGE_CONTROL])
+        r = revoke_transport(fe);
     if (r == 0)
         r = alloc_ports(fe);
     if (r == 0)
@@ -515,13 +574,6 @@ int fe_start(struct frontend *fe, const struct fe_start *how, char *why, size_t 
     return r || how->no_driver_ok ? r : fe_driver_init(fe);
 }
 
-static int revoke_transport(struct frontend *fe)
-{
-    int r = fe_revoke(fe, FE_PAGE_CONTROL, 2);
-
-    return r ? r : fe_revoke(fe, FE_PAGE_DESC, FE_PAGE_EVENTS - FE_PAGE_DESC + 1);
-}
-
 int fe_stop(struct frontend *fe)
 {
     uint8_t status;
@@ -562,11 +614,14 @@ int fe_open(struct frontend *fe, const char *dir, uint32_t domid, uint32_t devid
     int r;
 
     *fe = (struct frontend){.domid = domid, .devid = devid, .n_pages = n_pages};
-    r = fx_guest_open(&fe->fx, dir, domid, n_pages);
+    fe->refs = calloc(n_pages, sizeof(fe->refs[0]));
+    if (!fe->refs)
+        return -ENOMEM;
+    r = fx_guest_open(&fe->fx, dir, domid, (uint32_t)n_pages);
     if (r)
         return r;
     fe->memory = fx_guest_memory(fe->fx);
-    fe->xs = fx_guest_xenstore(fe->fx);
+    fe->xs = fx_guest_xs(fe->fx);
     if (!fe->xs)
         return -EIO;
     return find_backend(fe);
@@ -575,5 +630,6 @@ int fe_open(struct frontend *fe, const char *dir, uint32_t domid, uint32_t devid
 void fe_close(struct frontend *fe)
 {
     fx_guest_close(fe->fx);
+    free(fe->refs);
     *fe = (struct frontend){.fx = NULL};
 }

@@ -4,8 +4,8 @@
  * It keeps one request in flight and a handful of event buffers posted; main.c drives it by
  * commands. Nothing here is shared with the backend but the protocol's numbers.
  *
- * The guest's memory is one array of pages. Page P, while granted, is reference FE_REF(P), and its
- * guest address in a published grant map is P * 4,096.
+ * The guest's memory is one array of pages; page P is at guest address P * 4,096 in a published
+ * grant map, and at fe_grant_address() while it is granted.
  */
 #ifndef VIOMMU_TESTS_GUEST_FRONTEND_H
 #define VIOMMU_TESTS_GUEST_FRONTEND_H
@@ -18,12 +18,9 @@
 #include <stdint.h>
 #include <xenstore.h>
 
-#define FE_PAGE_SIZE   4096u
-#define FE_REF_BASE    64u
-#define FE_REF(page)   (FE_REF_BASE + (uint32_t)(page))
-#define FE_GRANT(page) ((1ull << 63) | ((uint64_t)FE_REF(page) << 12))
-#define FE_MAX_RUNS    128u
-#define FE_WAIT_MS     5000
+#define FE_PAGE_SIZE 4096u
+#define FE_MAX_RUNS  128u
+#define FE_WAIT_MS   5000
 
 /* The frontend's own pages; what lies behind them is for the script. */
 enum fe_pages {
@@ -43,7 +40,7 @@ struct fe_run {
 struct fe_queue {
     uint32_t size;
     uint16_t avail, used;
-    uint32_t port;
+    struct fx_channel channel;
 };
 
 struct frontend {
@@ -53,7 +50,8 @@ struct frontend {
     uint8_t *memory;
     size_t n_pages;
     uint64_t features;
-    uint32_t control_port;
+    struct fx_channel control;
+    uint32_t *refs; /* per page; 0: not granted */
     struct fe_queue queue[2];
     struct fe_run runs[FE_MAX_RUNS];
     unsigned n_runs;
@@ -89,9 +87,12 @@ MUST_CHECK int fe_offer_map(struct frontend *fe, uint32_t *verdict_out);
 /* Fresh rings and driver status up to DRIVER_OK, after a reset. */
 MUST_CHECK int fe_driver_init(struct frontend *fe);
 
-/* Grants and revokes pages for the backend domain. -EBUSY: still mapped there. */
+/* Grants and revokes pages for the backend domain; a page has one grant at a time (-EEXIST).
+ * -EBUSY: still mapped there. */
 MUST_CHECK int fe_grant(struct frontend *fe, uint32_t page, uint32_t n, bool read_only);
 MUST_CHECK int fe_revoke(struct frontend *fe, uint32_t page, uint32_t n);
+/* The grant address of a granted page (docs/protocol.md, section 5). */
+uint64_t fe_grant_address(const struct frontend *fe, uint32_t page);
 
 /* Sends one request; copies up to `writable` bytes of the answer. Returns the used length. */
 MUST_CHECK int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answer,

@@ -195,7 +195,7 @@ static void cmd_grant(struct frontend *fe, const struct words *w)
     if (r)
         answer_result(r);
     else
-        answer("address=%#" PRIx64, (uint64_t)FE_GRANT(p));
+        answer("address=%#" PRIx64, fe_grant_address(fe, p));
 }
 
 static void cmd_revoke(struct frontend *fe, const struct words *w)
@@ -403,7 +403,7 @@ static void cmd_churn(struct frontend *fe, const struct words *w)
 
     le32_store(map + 4, arg32(w, "d", 1));
     le64_store(map + 16, FE_PAGE_SIZE - 1);
-    le64_store(map + 24, FE_GRANT(p));
+    le64_store(map + 24, fe_grant_address(fe, p));
     le32_store(map + 32, 3);
     le32_store(unmap + 4, arg32(w, "d", 1));
     le64_store(unmap + 16, FE_PAGE_SIZE - 1);
@@ -428,7 +428,7 @@ static void cmd_kick(struct frontend *fe, const struct words *w)
     int r = queue < 2 ? 0 : -EINVAL;
 
     for (uint64_t i = 0; i < times && r == 0; i++)
-        r = fx_guest_notify(fe->fx, fe->queue[queue].port);
+        r = fx_channel_notify(&fe->queue[queue].channel);
     answer_result(r);
 }
 
@@ -443,7 +443,7 @@ static void cmd_ring(struct frontend *fe, const struct words *w)
     }
     le16_store(fe->memory + (size_t)(FE_PAGE_DESC + 3 * queue + 1) * FE_PAGE_SIZE + 2,
                (uint16_t)arg(w, "avail", 0));
-    answer_result(fx_guest_notify(fe->fx, fe->queue[queue].port));
+    answer_result(fx_channel_notify(&fe->queue[queue].channel));
 }
 
 /* --- the loop --------------------------------------------------------------------------------- */

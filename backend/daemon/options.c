@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The daemon's command line, by argp. What an administrator gets wrong is named together with what
+ * would be right. No option changes a running guest's device: those are nodes in xenstore.
+ */
+#include <config.h>
+
+#include "backend/daemon/options.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "common/strutil.h"
+
+#ifndef VIOMMU_CONTROL_PATH
+#error "VIOMMU_CONTROL_PATH comes from backend/daemon/local.mk"
+#endif
+
+/*
+ * Two handles of the maptrack table per page on a PV backend domain, 262,144 in all by default:
+ * half of them at most, the rest stays for the other backends of that domain.
+ */
+#define DEFAULT_PAGES            65536u
+#define DEFAULT_PAGES_PER_DEVICE 32768u
+#define MAX_PAGES                (1ull << 28)
+
+enum option_key {
+    OPT_LOG_LEVEL = 'l',
+    OPT_CONTROL = 'c',
+    OPT_PAGES = 'p',
+    OPT_SYSLOG = 0x100,
+    OPT_PAGES_PER_DEVICE,
+    OPT_WORKER,
+    OPT_PLATFORM,
+};
+
+static const struct argp_option option_table[] = {
+    {"log-level", OPT_LOG_LEVEL, "LEVEL", 0, LOG_LEVEL_NAMES " (default info)", 0},
+    {"syslog", OPT_SYSLOG, NULL, 0, "log to syslog (facility daemon) instead of stderr", 0},
+    {"control", OPT_CONTROL, "PATH", 0, "control socket (default " VIOMMU_CONTROL_PATH ")", 0},
+    {"pages", OPT_PAGES, "N", 0,
+     "grant pages that all guests together may have mapped (default 65536)", 0},
+    {"pages-per-device", OPT_PAGES_PER_DEVICE, "N", 0,
+     "grant pages of a device without max-pages= in its configuration (default 32768)", 0},
+    {"worker", OPT_WORKER, "FD", OPTION_HIDDEN, "internal: serve one guest", 0},
+    {"platform", OPT_PLATFORM, "NAME", OPTION_HIDDEN, "hypervisor behind the daemon", 0},
+    {.name = NULL},
+};
+
+static const struct {
+    const char *name;
+    enum log_level level;
+} level_table[] = {
+    {"error", LOG_LEVEL_ERR},
+    {"warning", LOG_LEVEL_WARN},
+    {"info", LOG_LEVEL_INFO},
+    {"debug", LOG_LEVEL_DEBUG},
+};
+
+int log_level_parse(const char *name, enum log_level *out)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(level_table); i++) {
+        if (strcmp(name, level_table[i].name) == 0) {
+            *out = level_table[i].level;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(level_table); i++) {
+        if (level_table[i].level == level)
+            return level_table[i].name;
+    }
+    return "?";
+}
+
+const struct platform_ops *daemon_platform_find(const char *name)
+{
+    for (const struct platform_ops *const *p = daemon_platforms; *p; p++) {
+        if (strcmp((*p)->name, name) == 0)
+            return *p;
+    }
+    return NULL;
+}
+
+static error_t parse_pages(const char *arg, const char *option, uint64_t *out,
+                           struct argp_state *state)
+{
+    if (parse_u64(arg, MAX_PAGES, out) < 0 || *out == 0) {
+        argp_error(state, "--%s: '%s' is no number of pages (1 to %llu)", option, arg, MAX_PAGES);
+        return EINVAL;
+    }
+    return 0;
+}
+
+static error_t parse_worker_fd(const char *arg, int *out, struct argp_state *state)
+{
+    uint32_t fd;
+
+    if (parse_u32(arg, INT_MAX, &fd) < 0 || fd < 3) {
+        argp_error(state, "--worker: '%s' is no descriptor (3 or more)", arg);
+        return EINVAL;
+    }
+    *out = (int)fd;
+    return 0;
+}
+
+static error_t parse_platform(const char *arg, const struct platform_ops **out,
+                              struct argp_state *state)
+{
+    *out = daemon_platform_find(arg);
+    if (!*out) {
+        argp_error(state, "--platform: '%s' is not built into this program", arg);
+        return EINVAL;
+    }
+    return 0;
+}
+
+static error_t check_all(const struct daemon_options *o, struct argp_state *state)
+{
+    if (o->pages_per_device > o->pages) {
+        argp_error(state, "--pages-per-device (%llu) exceeds --pages (%llu)",
+                   (unsigned long long)o->pages_per_device, (unsigned long long)o->pages);
+        return EINVAL;
+    }
+    return 0;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct daemon_options *o = state->input;
+
+    switch (key) {
+    case OPT_LOG_LEVEL:
+        if (log_level_parse(arg, &o->log_level) == 0)
+            return 0;
+        argp_error(state, "--log-level: '%s' is not one of " LOG_LEVEL_NAMES, arg);
+        return EINVAL;
+    case OPT_SYSLOG:
+        o->syslog = true;
+        return 0;
+    case OPT_CONTROL:
+        o->control_path = arg;
+        if (*arg == '/')
+            return 0;
+        argp_error(state, "--control: '%s' is not an absolute path", arg);
+        return EINVAL;
+    case OPT_PAGES:
+        return parse_pages(arg, "pages", &o->pages, state);
+    case OPT_PAGES_PER_DEVICE:
+        return parse_pages(arg, "pages-per-device", &o->pages_per_device, state);
+    case OPT_WORKER:
+        return parse_worker_fd(arg, &o->worker_fd, state);
+    case OPT_PLATFORM:
+        return parse_platform(arg, &o->platform, state);
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument '%s' (there are only options)", arg);
+        return EINVAL;
+    case ARGP_KEY_SUCCESS:
+        return check_all(o, state);
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void print_version(FILE *stream, struct argp_state *state)
+{
+    (void)state;
+    fprintf(stream, "xen-viommud %s\n", PACKAGE_VERSION);
+}
+
+int daemon_options_parse(int argc, char **argv, unsigned argp_flags, struct daemon_options *out)
+{
+    static const struct argp parser = {
+        .options = option_table,
+        .parser = parse_option,
+        .doc = "Serves virtio-iommu devices to Xen guests. Runs in the foreground.",
+    };
+    struct daemon_options o = {
+        .control_path = VIOMMU_CONTROL_PATH,
+        .log_level = LOG_LEVEL_INFO,
+        .pages = DEFAULT_PAGES,
+        .pages_per_device = DEFAULT_PAGES_PER_DEVICE,
+        .worker_fd = -1,
+        .platform = daemon_platforms[0],
+    };
+    error_t r;
+
+    argp_program_version_hook = print_version;
+    argp_err_exit_status = 2;
+    r = argp_parse(&parser, argc, argv, argp_flags, NULL, &o);
+    if (r == 0)
+        *out = o;
+    return r;
+}
+
+static void to_syslog(enum log_level level, const char *line, void *ctx)
+{
+    static const int priority[] = {
+        [LOG_LEVEL_ERR] = LOG_ERR,
+        [LOG_LEVEL_WARN] = LOG_WARNING,
+        [LOG_LEVEL_INFO] = LOG_INFO,
+        [LOG_LEVEL_DEBUG] = LOG_DEBUG,
+    };
+    int saved = errno;
+
+    (void)ctx;
+    syslog(priority[level], "%s", line);
+    errno = saved;
+}
+
+void daemon_log_start(const struct daemon_options *options, const char *tag)
+{
+    log_init(tag, options->log_level);
+    if (!options->syslog)
+        return;
+    openlog("xen-viommud", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+    log_set_sink(to_syslog, NULL);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The insides of a supervised device, shared by sdevice.c (state machine, worker) and
+ * sdevice_endpoints.c (the administrator's endpoints).
+ *
+ * Invariants:
+ * - xs is NULL once the directory has vanished; nothing is published then.
+ * - link is the present worker; a stopped or lost one is not seen here any more.
+ * - known lists the endpoints that the worker has been told of, or will be told of when it
+ *   starts, whatever its answer was.
+ */
+#ifndef VIOMMU_BACKEND_DAEMON_SDEVICE_PRIV_H
+#define VIOMMU_BACKEND_DAEMON_SDEVICE_PRIV_H
+
+#include "backend/daemon/sdevice.h"
+#include "xenstore/publish.h"
+#include "xenstore/xenbus.h"
+
+#define SDEVICE_MAX_EVENTS 16
+
+enum known_state {
+    KNOWN_WAITING, /* no worker has it yet */
+    KNOWN_SENT,
+    KNOWN_ACTIVE,
+    KNOWN_REFUSED,
+};
+
+struct known_endpoint {
+    struct known_endpoint *next; /* ascending by id */
+    uint32_t id;
+    uint32_t serial; /* tells an endpoint from a later one with the same id */
+    enum known_state state;
+    char *text; /* the node's value; NULL: unusable, see why */
+    char why[MSG_ERROR_MAX + 1];
+};
+
+struct sdevice {
+    struct sdevice_env *env;
+    struct xs_device *xs;
+    uint32_t domid, number;
+    char name[32];
+    enum xenbus_phase phase;
+    enum xenbus_event events[SDEVICE_MAX_EVENTS]; /* still to be carried out */
+    unsigned n_events;
+    bool running; /* events are being carried out */
+    bool failed;  /* an action has failed: the rest of the list is dropped */
+    bool forgotten;
+    char why[MSG_ERROR_MAX + 1]; /* for the next ERROR action */
+
+    struct link *link;
+    struct loop_source *phase_timer; /* the worker's answer is due */
+    struct loop_source *start_timer; /* a start was put off */
+    struct ratelimit starts;         /* processes */
+    struct ratelimit log_limit;
+    unsigned n_starts; /* starts whose `offer` has not been answered */
+    bool start_failed; /* the latest `start` was refused; why says it */
+
+    struct publish_offer offer;
+    char endpoints_value[CONFIG_SUMMARY_SIZE]; /* as the worker said it last */
+    bool published;
+
+    struct known_endpoint *known;
+    uint32_t serial;
+};
+
+/* --- sdevice_endpoints.c ---------------------------------------------------------------------- */
+
+/* A new worker knows no endpoint: sends all, in one go. */
+void sdevice_send_endpoints(struct sdevice *dev);
+void sdevice_forget_endpoints(struct sdevice *dev);
+
+/* --- sdevice.c -------------------------------------------------------------------------------- */
+
+/* The worker said what viommu-endpoints has to say now. */
+void sdevice_endpoints_value(struct sdevice *dev, const char *value);
+
+#endif

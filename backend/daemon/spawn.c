@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A worker is this program executed anew, never a bare fork: it shares no memory, no lock and no
+ * library state with the supervisor, and its address space has a layout of its own.
+ */
+#include <config.h>
+
+#include "backend/daemon/spawn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define SELF "/proc/self/exe"
+
+extern char **environ;
+
+static int set_attributes(posix_spawnattr_t *attr)
+{
+    sigset_t none, all;
+    int r;
+
+    /* The loop blocks the signals that it watches; a worker starts with a clean slate. */
+    sigemptyset(&none);
+    sigfillset(&all);
+    r = posix_spawnattr_setsigmask(attr, &none);
+    if (r == 0)
+        r = posix_spawnattr_setsigdefault(attr, &all);
+    if (r == 0)
+        r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    return -r;
+}
+
+static int spawn_with(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attr, int fd,
+                      char **argv, pid_t *pid_out)
+{
+    int r = set_attributes(attr);
+
+    if (r < 0)
+        return r;
+    /* Everything of ours is close-on-exec; the duplicate is not. */
+    r = posix_spawn_file_actions_adddup2(actions, fd, WORKER_FD);
+    if (r == 0)
+        r = posix_spawn(pid_out, SELF, actions, attr, argv, environ);
+    return -r;
+}
+
+static int spawn(int fd, char **argv, pid_t *pid_out)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    int r;
+
+    r = -posix_spawn_file_actions_init(&actions);
+    if (r < 0)
+        return r;
+    r = -posix_spawnattr_init(&attr);
+    if (r == 0) {
+        r = spawn_with(&actions, &attr, fd, argv, pid_out);
+        posix_spawnattr_destroy(&attr);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return r;
+}
+
+int worker_spawn(const struct daemon_options *options, pid_t *pid_out, int *fd_out)
+{
+    char fd_arg[] = "--worker=3", level_arg[32], platform_arg[64], syslog_arg[] = "--syslog";
+    char name[] = "xen-viommud-worker";
+    char *argv[] = {name, fd_arg, level_arg, platform_arg, options->syslog ? syslog_arg : NULL,
+                    NULL};
+    int sv[2], r;
+
+    _Static_assert(WORKER_FD == 3, "fd_arg names it");
+    snprintf(level_arg, sizeof(level_arg), "--log-level=%s", log_level_name(log_get_level()));
+    snprintf(platform_arg, sizeof(platform_arg), "--platform=%s", options->platform->name);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+        return -errno;
+    r = spawn(sv[1], argv, pid_out);
+    close(sv[1]);
+    if (r < 0) {
+        close(sv[0]);
+        return r;
+    }
+    *fd_out = sv[0];
+    return 0;
+}
+
+const char *worker_status_text(int status, char *buf, size_t size)
+{
+    if (WIFSIGNALED(status))
+        snprintf(buf, size, "killed by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    else
+        snprintf(buf, size, "exited with code %d", WEXITSTATUS(status));
+    return buf;
+}

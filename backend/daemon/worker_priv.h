@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The worker's insides, shared by worker.c (process, loop, ports, device), worker_endpoints.c,
+ * worker_commands.c (the supervisor's requests) and worker_report.c (what they show).
+ *
+ * Invariants:
+ * - device is not NULL from a good `start` on; platform with it.
+ * - ports are bound (n_bound of them) only while the device is connected.
+ */
+#ifndef VIOMMU_BACKEND_DAEMON_WORKER_PRIV_H
+#define VIOMMU_BACKEND_DAEMON_WORKER_PRIV_H
+
+#include "backend/daemon/device.h"
+#include "backend/daemon/msg.h"
+#include "backend/daemon/options.h"
+#include "common/ctl.h"
+#include "common/idmap.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "xenstore/config.h"
+
+/* Ports of a connection, in the order in which they are bound. */
+enum worker_port {
+    PORT_CONTROL,
+    PORT_QUEUE_0,
+    PORT_QUEUE_1,
+    N_PORTS,
+};
+
+struct worker_events {
+    uint64_t wakeups; /* of the loop for event channels */
+    uint64_t events;  /* ports taken */
+    uint64_t strange; /* of a port that is not ours */
+    uint64_t notify_failed;
+};
+
+struct worker {
+    const struct daemon_options *options;
+    struct loop *loop;
+    struct ctl_conn *conn;
+
+    const struct platform_ops *ops;
+    struct platform *platform;
+    uint32_t domid;
+    struct loop_source *events;   /* on the platform's descriptor */
+    struct loop_source *leftover; /* goes on with work that the budget left */
+    bool work_left;
+    struct worker_events counts;
+    struct ratelimit log_limit;
+
+    struct device_config config;
+    struct device *device;
+    struct idmap *endpoints; /* of struct config_endpoint */
+
+    uint64_t negotiated; /* features of the connection, 0 without one */
+    uint32_t port[N_PORTS];
+    unsigned n_bound;
+    bool reset_logged; /* NEEDS_RESET has been logged */
+};
+
+/* --- worker.c --------------------------------------------------------------------------------- */
+
+/* Makes the device anew; what was there is disconnected and freed first. -errno with a text. */
+MUST_CHECK int worker_start(struct worker *w, const struct msg_start *start, char *why,
+                            size_t why_size);
+MUST_CHECK int worker_connect(struct worker *w, const struct config_fe_raw *raw, char *why,
+                              size_t why_size);
+void worker_disconnect(struct worker *w);
+
+/* --- worker_endpoints.c ----------------------------------------------------------------------- */
+
+/* Text of an endpoint node to an endpoint of the device; -errno with a text, nothing changed. */
+MUST_CHECK int worker_endpoint_add(struct worker *w, const char *text, char *why, size_t why_size);
+MUST_CHECK int worker_endpoint_remove(struct worker *w, uint32_t id); /* -ENOENT */
+void worker_endpoints_clear(struct worker *w);
+const struct config_endpoint *worker_endpoint(const struct worker *w, uint32_t id);
+/* Value of viommu-endpoints. */
+void worker_endpoints_summary(const struct worker *w, char out[CONFIG_SUMMARY_SIZE]);
+
+/* --- worker_commands.c ------------------------------------------------------------------------ */
+
+/* Carries out one request and returns the reply; NULL when the request is malformed or memory is
+ * short, which ends the worker. */
+json_t *worker_command(struct worker *w, const json_t *msg);
+
+/* --- worker_report.c -------------------------------------------------------------------------- */
+
+/* Each adds its members to a reply. -ENOMEM; -EPROTO for wrong arguments in `msg`. */
+MUST_CHECK int worker_report_show(struct worker *w, const json_t *msg, json_t *reply);
+MUST_CHECK int worker_report_mappings(struct worker *w, const json_t *msg, json_t *reply);
+
+#endif

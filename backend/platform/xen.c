@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The platform contract on Xen: guest memory through gntdev (libxengnttab), event channels through
+ * evtchn (libxenevtchn). The guest is hostile: a reference that it did not grant is refused by the
+ * hypervisor, and everything that it says by a wrong one comes out as -EFAULT here.
+ *
+ * gntdev keeps one linear list of live mappings per open file, so callers keep windows few and
+ * large (ARCHITECTURE.md, section 3). libxengnttab's mmap retries on EAGAIN for ever: a guest page
+ * that its toolstack paged out (mem_paging, which no supported configuration uses) would hang the
+ * calling worker, and only that one.
+ */
+#include <config.h>
+
+#include "backend/platform/platform.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <xen/grant_table.h>
+#include <xenevtchn.h>
+#include <xengnttab.h>
+#include <xentoollog.h>
+
+#include "common/log.h"
+
+#define COPY_BATCH 16 /* gntdev itself copies 16 pieces per hypercall */
+
+struct platform {
+    struct xentoollog_logger logger; /* the libraries hold a pointer to it */
+    xengnttab_handle *gnttab;
+    xenevtchn_handle *evtchn;
+    uint32_t domid;
+    struct window *windows;
+    struct channel *channels;
+};
+
+/* What is mapped and bound, so that close can end it: the libraries do not keep lists. */
+struct window {
+    struct window *next;
+    void *addr;
+    uint32_t n_pages;
+};
+
+struct channel {
+    struct channel *next;
+    uint32_t port;
+};
+
+/* ---- logging ---- */
+
+/* Libraries log every failed call; a guest can cause those at will, hence the limit. */
+static void log_library(struct xentoollog_logger *logger, xentoollog_level level, int errnoval,
+                        const char *context, const char *format, va_list al)
+{
+    static struct ratelimit limit = RATELIMIT_INIT(10, 1000);
+    char text[256];
+
+    (void)logger;
+    if (level < XTL_NOTICE)
+        return;
+    vsnprintf(text, sizeof(text), format, al);
+    if (errnoval >= 0)
+        log_guest(&limit, "%s: %s: %s", context ? context : "xen", text, strerror(errnoval));
+    else
+        log_guest(&limit, "%s: %s", context ? context : "xen", text);
+}
+
+static void ignore_destroy(struct xentoollog_logger *logger)
+{
+    (void)logger; /* part of struct platform */
+}
+
+/* ---- grants ---- */
+
+/*
+ * The library says NULL and errno. A refused grant is EINVAL from gntdev's mmap whatever the
+ * hypervisor's reason was (also an exhausted maptrack table), or EFAULT; a lack of memory or
+ * address space of this host is ENOMEM or ENOSPC. All else (EPERM of a filter) is passed on.
+ */
+static int map_error(int err)
+{
+    switch (err) {
+    case ENOMEM:
+    case ENOSPC:
+        return -ENOMEM;
+    case EPERM:
+    case EBADF:
+        return -err;
+    default:
+        return -EFAULT;
+    }
+}
+
+/* libxengnttab wants a modifiable array, which it does not modify; ours is const. */
+static void *map_refs(const struct platform *p, const uint32_t *refs, uint32_t n, int prot)
+{
+    uint32_t *copy = calloc(n, sizeof(*copy));
+    void *addr;
+    int err;
+
+    if (!copy) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    memcpy(copy, refs, n * sizeof(*copy));
+    errno = 0;
+    addr = xengnttab_map_domain_grant_refs(p->gnttab, n, p->domid, copy, prot);
+    err = errno;
+    free(copy);
+    errno = err;
+    return addr;
+}
+
+static int xen_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable, void **addr_out)
+{
+    struct platform *p = ctx;
+    struct window *w;
+
+    if (n_pages == 0)
+        return -EINVAL;
+    /* The library computes lengths in int. gntdev's own limit per call (65,536 pages unless the
+     * administrator raised it) answers EINVAL, which is not to be told from a refused grant. */
+    if (n_pages > INT32_MAX / GRANT_PAGE_SIZE)
+        return -ENOMEM;
+    w = calloc(1, sizeof(*w));
+    if (!w)
+        return -ENOMEM;
+    w->n_pages = (uint32_t)n_pages;
+    w->addr = map_refs(p, refs, w->n_pages, writable ? PROT_READ | PROT_WRITE : PROT_READ);
+    if (!w->addr) {
+        int r = map_error(errno);
+
+        free(w);
+        return r;
+    }
+    w->next = p->windows;
+    p->windows = w;
+    *addr_out = w->addr;
+    return 0;
+}
+
+/* With exactly the count of its map, gntdev unmaps in this call, unless somebody else holds page
+ * references (a VFIO pin): then it happens later and nobody says when. */
+static void window_free(struct platform *p, struct window **slot)
+{
+    struct window *w = *slot;
+
+    if (xengnttab_unmap(p->gnttab, w->addr, w->n_pages) < 0)
+        log_err("cannot unmap %u granted pages: %s", w->n_pages, strerror(errno));
+    *slot = w->next;
+    free(w);
+}
+
+static void xen_unmap(void *ctx, void *addr, size_t n_pages)
+{
+    struct platform *p = ctx;
+
+    for (struct window **slot = &p->windows; *slot; slot = &(*slot)->next) {
+        if ((*slot)->addr == addr && (*slot)->n_pages == n_pages) {
+            window_free(p, slot);
+            return;
+        }
+    }
+    log_err("unmap of %zu granted pages that no map gave", n_pages);
+}
+
+static int copy_some(struct platform *p, const struct grant_copy *pieces, uint32_t n)
+{
+    xengnttab_grant_copy_segment_t segs[COPY_BATCH];
+
+    memset(segs, 0, sizeof(segs));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct grant_copy *g = &pieces[i];
+        union xengnttab_copy_ptr *guest = g->to_guest ? &segs[i].dest : &segs[i].source;
+        union xengnttab_copy_ptr *local = g->to_guest ? &segs[i].source : &segs[i].dest;
+
+        guest->foreign.ref = g->ref;
+        guest->foreign.offset = g->offset;
+        guest->foreign.domid = (uint16_t)p->domid;
+        local->virt = g->local;
+        segs[i].len = g->len;
+        segs[i].flags = g->to_guest ? GNTCOPY_dest_gref : GNTCOPY_source_gref;
+    }
+    if (xengnttab_grant_copy(p->gnttab, n, segs) < 0)
+        return -errno;
+    for (uint32_t i = 0; i < n; i++) {
+        if (segs[i].status != GNTST_okay)
+            return -EFAULT;
+    }
+    return 0;
+}
+
+static int xen_copy(void *ctx, const struct grant_copy *pieces, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (pieces[i].offset > GRANT_PAGE_SIZE ||
+            pieces[i].len > GRANT_PAGE_SIZE - pieces[i].offset)
+            return -EINVAL;
+    }
+    while (n) {
+        uint32_t some = n < COPY_BATCH ? (uint32_t)n : COPY_BATCH;
+        int r = copy_some(ctx, pieces, some);
+
+        if (r < 0)
+            return r;
+        pieces += some;
+        n -= some;
+    }
+    return 0;
+}
+
+static const struct grant_ops xen_grants = {
+    .map = xen_map,
+    .unmap = xen_unmap,
+    .copy = xen_copy,
+};
+
+/* ---- event channels ---- */
+
+static void channel_free(struct platform *p, struct channel **slot)
+{
+    struct channel *c = *slot;
+
+    if (xenevtchn_unbind(p->evtchn, c->port) < 0)
+        log_warn("cannot unbind event channel %u: %s", c->port, strerror(errno));
+    *slot = c->next;
+    free(c);
+}
+
+static int xen_bind(struct platform *p, uint32_t remote_port, uint32_t *port_out)
+{
+    struct channel *c = calloc(1, sizeof(*c));
+    xenevtchn_port_or_error_t port;
+
+    if (!c)
+        return -ENOMEM;
+    port = xenevtchn_bind_interdomain(p->evtchn, p->domid, remote_port);
+    if (port < 0) {
+        int err = errno;
+
+        free(c);
+        /* Xen: EINVAL for a port that does not exist, is bound, or is meant for another domain;
+         * ESRCH for a guest that is gone. A security policy says EPERM or EACCES. */
+        if (err == EINVAL || err == ESRCH)
+            return -ENOENT;
+        return err == EACCES ? -EPERM : -err;
+    }
+    c->port = (uint32_t)port;
+    c->next = p->channels;
+    p->channels = c;
+    *port_out = c->port;
+    return 0;
+}
+
+static void xen_unbind(struct platform *p, uint32_t port)
+{
+    for (struct channel **slot = &p->channels; *slot; slot = &(*slot)->next) {
+        if ((*slot)->port == port) {
+            channel_free(p, slot);
+            return;
+        }
+    }
+}
+
+static int xen_notify(struct platform *p, uint32_t port)
+{
+    return xenevtchn_notify(p->evtchn, port) < 0 ? -errno : 0;
+}
+
+static int xen_event_fd(struct platform *p)
+{
+    return xenevtchn_fd(p->evtchn);
+}
+
+/*
+ * The file may ignore O_NONBLOCK (xenevtchn.h), so it is asked first. A delivered port is masked
+ * until it is unmasked; that is done before the caller looks at the ring, so that a kick that comes
+ * while the caller works makes the port pending again instead of being lost.
+ */
+static int xen_next_event(struct platform *p, uint32_t *port_out)
+{
+    struct pollfd pfd = {.fd = xenevtchn_fd(p->evtchn), .events = POLLIN};
+    xenevtchn_port_or_error_t port;
+    int n = poll(&pfd, 1, 0);
+
+    if (n < 0)
+        return errno == EINTR ? 0 : -errno;
+    if (n == 0)
+        return 0;
+    port = xenevtchn_pending(p->evtchn);
+    if (port < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    if (xenevtchn_unmask(p->evtchn, (evtchn_port_t)port) < 0)
+        return -errno;
+    *port_out = (uint32_t)port;
+    return 1;
+}
+
+/* ---- life cycle ---- */
+
+static void xen_close(struct platform *p)
+{
+    if (!p)
+        return;
+    while (p->windows)
+        window_free(p, &p->windows);
+    while (p->channels)
+        channel_free(p, &p->channels);
+    if (p->evtchn)
+        xenevtchn_close(p->evtchn);
+    if (p->gnttab)
+        xengnttab_close(p->gnttab);
+    free(p);
+}
+
+static int xen_open(struct platform **out, uint32_t domid)
+{
+    struct platform *p;
+    int r;
+
+    if (domid >= DOMID_FIRST_RESERVED) {
+        log_err("%u is no Xen domain (0 to %u)", domid, DOMID_FIRST_RESERVED - 1);
+        return -EINVAL;
+    }
+    p = calloc(1, sizeof(*p));
+    if (!p)
+        return -ENOMEM;
+    p->logger.vmessage = log_library;
+    p->logger.destroy = ignore_destroy;
+    p->domid = domid;
+    errno = 0;
+    p->gnttab = xengnttab_open(&p->logger, 0);
+    if (!p->gnttab) {
+        r = errno ? -errno : -EIO;
+        log_err("cannot open /dev/xen/gntdev (module xen-gntdev): %s", strerror(-r));
+        goto fail;
+    }
+    p->evtchn = xenevtchn_open(&p->logger, 0);
+    if (!p->evtchn) {
+        r = errno ? -errno : -EIO;
+        log_err("cannot open /dev/xen/evtchn (module xen-evtchn): %s", strerror(-r));
+        goto fail;
+    }
+    *out = p;
+    return 0;
+fail:
+    xen_close(p);
+    return r;
+}
+
+const struct platform_ops platform_xen = {
+    .name = "xen",
+    .open = xen_open,
+    .close = xen_close,
+    .grants = &xen_grants,
+    .bind = xen_bind,
+    .unbind = xen_unbind,
+    .notify = xen_notify,
+    .event_fd = xen_event_fd,
+    .next_event = xen_next_event,
+};

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Windows: what is mapped, where to find it, and what goes when the budget is short.
+ *
+ * Map windows are in a hash by chunk, keyed with a random number because the guest chooses the
+ * addresses. Grant windows overlap as the guest likes, so they are in a search tree by first
+ * reference that knows the highest end below each node (an interval tree, balanced as a treap).
+ */
+#include <config.h>
+
+#include "backend/virtio/gmem_priv.h"
+
+#include <errno.h>
+
+uint64_t gmem_random(struct gmem *m)
+{
+    /* xorshift64*: balances trees and spreads keys, nothing more. The seed is the system's. */
+    m->random ^= m->random >> 12;
+    m->random ^= m->random << 25;
+    m->random ^= m->random >> 27;
+    return m->random * 0x2545f4914f6cdd1dull;
+}
+
+/* Lists of windows that nothing pins */
+
+static void wlist_add(struct wlist *list, struct window *w)
+{
+    w->newer = NULL;
+    w->older = list->newest;
+    if (list->newest)
+        list->newest->newer = w;
+    else
+        list->oldest = w;
+    list->newest = w;
+}
+
+static void wlist_remove(struct wlist *list, struct window *w)
+{
+    *(w->older ? &w->older->newer : &list->oldest) = w->newer;
+    *(w->newer ? &w->newer->older : &list->newest) = w->older;
+    w->older = w->newer = NULL;
+}
+
+static struct wlist *wlist_of(struct gmem *m, const struct window *w)
+{
+    return w->grant ? &m->temps : &m->idle;
+}
+
+void window_touch(struct gmem *m, struct window *w)
+{
+    struct wlist *list = wlist_of(m, w);
+
+    if (w->pins || list->newest == w)
+        return;
+    if (w->older || w->newer || list->oldest == w)
+        wlist_remove(list, w);
+    wlist_add(list, w);
+}
+
+/* Grant windows by reference */
+
+static int compare_refs(const struct window *w, uint64_t first, uint64_t last)
+{
+    if (w->first != first)
+        return w->first < first ? -1 : 1;
+    return (w->last > last) - (w->last < last);
+}
+
+static void tree_update(struct window *t)
+{
+    t->max_last = t->last;
+    if (t->left && t->left->max_last > t->max_last)
+        t->max_last = t->left->max_last;
+    if (t->right && t->right->max_last > t->max_last)
+        t->max_last = t->right->max_last;
+}
+
+static void tree_split(struct window *t, const struct window *at, struct window **below,
+                       struct window **above)
+{
+    if (!t) {
+        *below = *above = NULL;
+    } else if (compare_refs(t, at->first, at->last) < 0) {
+        tree_split(t->right, at, &t->right, above);
+        *below = t;
+        tree_update(t);
+    } else {
+        tree_split(t->left, at, below, &t->left);
+        *above = t;
+        tree_update(t);
+    }
+}
+
+static struct window *tree_join(struct window *below, struct window *above)
+{
+    if (!below || !above)
+        return below ? below : above;
+    if (below->priority > above->priority) {
+        below->right = tree_join(below->right, above);
+        tree_update(below);
+        return below;
+    }
+    above->left = tree_join(below, above->left);
+    tree_update(above);
+    return above;
+}
+
+static struct window *tree_insert(struct window *t, struct window *w)
+{
+    if (!t || w->priority > t->priority) {
+        tree_split(t, w, &w->left, &w->right);
+        t = w;
+    } else if (compare_refs(t, w->first, w->last) > 0) {
+        t->left = tree_insert(t->left, w);
+    } else {
+        t->right = tree_insert(t->right, w);
+    }
+    tree_update(t);
+    return t;
+}
+
+static struct window *tree_remove(struct window *t, const struct window *w)
+{
+    if (!t)
+        return NULL;
+    if (t == w)
+        return tree_join(t->left, t->right);
+    if (compare_refs(t, w->first, w->last) > 0)
+        t->left = tree_remove(t->left, w);
+    else
+        t->right = tree_remove(t->right, w);
+    tree_update(t);
+    return t;
+}
+
+struct window *window_of_refs(const struct gmem *m, uint64_t first, uint64_t last, bool write)
+{
+    struct window *t = m->grants[write];
+
+    while (t) {
+        int order = compare_refs(t, first, last);
+
+        if (order == 0)
+            return t;
+        t = order > 0 ? t->left : t->right;
+    }
+    return NULL;
+}
+
+static struct window *tree_covering(struct window *t, uint64_t first, uint64_t last)
+{
+    while (t && t->max_last >= last) {
+        bool in_left = t->left && t->left->max_last >= last;
+
+        if (t->first > first) {
+            t = t->left;
+        } else if (t->last >= last) {
+            return t;
+        } else {
+            /* Everything to the left begins early enough, too: if one there reaches `last`, it
+             * covers both. */
+            t = in_left ? t->left : t->right;
+        }
+    }
+    return NULL;
+}
+
+struct window *window_covering(const struct gmem *m, uint64_t first, uint64_t last, bool write)
+{
+    struct window *w = tree_covering(m->grants[1], first, last);
+
+    if (!w && !write)
+        w = tree_covering(m->grants[0], first, last);
+    return w;
+}
+
+/* Map windows by frame */
+
+static struct window **bucket_of(const struct gmem *m, uint64_t frame)
+{
+    return &m->buckets[((frame >> m->chunk_shift) * m->hash_key) >> m->bucket_shift];
+}
+
+struct window *window_of_frame(const struct gmem *m, uint64_t frame, bool write)
+{
+    struct window *found = NULL;
+
+    for (struct window *w = *bucket_of(m, frame); w; w = w->next) {
+        if (frame < w->first || frame > w->last || (write && !w->writable))
+            continue;
+        found = w;
+        /* Reads stay with the older, read-only window: so a pin and its unpin choose the same. */
+        if (write || !w->writable)
+            break;
+    }
+    return found;
+}
+
+void window_hole(struct gmem *m, uint64_t frame, bool write, struct window_spec *out)
+{
+    const struct run *run = runs_find(&m->map, frame);
+    uint64_t mask = (UINT64_C(1) << m->chunk_shift) - 1;
+    uint64_t first = frame & ~mask, last = frame | mask;
+
+    if (first < run->first)
+        first = run->first;
+    last = gmem_min(last, run->last);
+    for (const struct window *w = *bucket_of(m, frame); w; w = w->next) {
+        if (write && !w->writable)
+            continue;
+        if (w->first > frame && w->first <= last)
+            last = w->first - 1;
+        else if (w->last < frame && w->last >= first)
+            first = w->last + 1;
+    }
+    *out = (struct window_spec){.first = first,
+                                .last = last,
+                                .first_ref = run_ref(run, first),
+                                .writable = !run->read_only};
+}
+
+/* Budget */
+
+bool gmem_fits(const struct gmem *m, size_t pages, size_t windows)
+{
+    return pages <= m->limits.max_pages - GMEM_RESERVE - m->held_pages &&
+           windows <= m->limits.max_windows - GMEM_RESERVE - m->held_windows;
+}
+
+void gmem_make_room(struct gmem *m, size_t pages, size_t windows)
+{
+    size_t pages_allowed = m->limits.max_pages - GMEM_RESERVE - pages;
+    size_t windows_allowed = m->limits.max_windows - GMEM_RESERVE - windows;
+
+    while (m->pages > pages_allowed || m->windows > windows_allowed) {
+        struct window *w = m->temps.oldest ? m->temps.oldest : m->idle.oldest;
+
+        if (!w)
+            return;
+        m->replaced += !w->grant;
+        window_destroy(m, w);
+    }
+}
+
+/* Life */
+
+int gmem_platform_map(struct gmem *m, const uint32_t *refs, size_t n, bool writable, void **out)
+{
+    int r = m->ops->map(m->ctx, refs, n, writable, out);
+
+    if (r < 0)
+        return r;
+    m->maps++;
+    m->pages += n;
+    m->windows++;
+    return 0;
+}
+
+void gmem_platform_unmap(struct gmem *m, void *base, size_t n)
+{
+    m->ops->unmap(m->ctx, base, n);
+    m->unmaps++;
+    m->pages -= n;
+    m->windows--;
+}
+
+static struct window *pool_get(struct gmem *m)
+{
+    struct window *w = m->free;
+
+    if (w)
+        m->free = w->next;
+    else if (m->pool_used < m->limits.max_windows)
+        w = &m->pool[m->pool_used++];
+    return w;
+}
+
+static void pool_put(struct gmem *m, struct window *w)
+{
+    *w = (struct window){.next = m->free};
+    m->free = w;
+}
+
+int window_new(struct gmem *m, const struct window_spec *spec, struct window **out)
+{
+    size_t n = (size_t)(spec->last - spec->first) + 1;
+    struct window *w = NULL;
+    void *base = NULL;
+    int r;
+
+    if (n <= m->n_refs)
+        w = pool_get(m);
+    if (!w)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        m->refs[i] = spec->first_ref + (uint32_t)i;
+    r = gmem_platform_map(m, m->refs, n, spec->writable, &base);
+    if (r < 0) {
+        pool_put(m, w);
+        return r;
+    }
+    *w = (struct window){.first = spec->first,
+                         .last = spec->last,
+                         .base = base,
+                         .first_ref = spec->first_ref,
+                         .grant = spec->grant,
+                         .writable = spec->writable,
+                         .serial = m->serial};
+    if (w->grant) {
+        w->priority = (uint32_t)gmem_random(m);
+        m->grants[w->writable] = tree_insert(m->grants[w->writable], w);
+    } else {
+        struct window **bucket = bucket_of(m, w->first);
+
+        w->next = *bucket;
+        *bucket = w;
+    }
+    *out = w;
+    return 0;
+}
+
+void window_destroy(struct gmem *m, struct window *w)
+{
+    struct wlist *list = wlist_of(m, w);
+
+    if (w->pins) {
+        m->held_pages -= window_pages(w);
+        m->held_windows--;
+        m->pinned_pages -= window_pages(w);
+    } else if (w->older || w->newer || list->oldest == w) {
+        wlist_remove(list, w);
+    }
+    if (w->grant) {
+        m->grants[w->writable] = tree_remove(m->grants[w->writable], w);
+    } else {
+        struct window **link = bucket_of(m, w->first);
+
+        while (*link && *link != w)
+            link = &(*link)->next;
+        if (*link)
+            *link = w->next;
+    }
+    gmem_platform_unmap(m, w->base, window_pages(w));
+    pool_put(m, w);
+}
+
+void window_pin(struct gmem *m, struct window *w)
+{
+    struct wlist *list = wlist_of(m, w);
+
+    if (w->pins++ > 0)
+        return;
+    if (w->older || w->newer || list->oldest == w)
+        wlist_remove(list, w);
+    m->held_pages += window_pages(w);
+    m->held_windows++;
+    m->pinned_pages += window_pages(w);
+}
+
+void window_unpin(struct gmem *m, struct window *w)
+{
+    if (w->pins > 1) {
+        w->pins--;
+        return;
+    }
+    if (w->pins == 0)
+        return;
+    if (w->grant || w->stale) {
+        window_destroy(m, w);
+        return;
+    }
+    w->pins = 0;
+    m->held_pages -= window_pages(w);
+    m->held_windows--;
+    m->pinned_pages -= window_pages(w);
+    wlist_add(&m->idle, w);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Virtqueues: what does not depend on the layout of the ring. Chains as private copies, bounded
+ * reads and writes of them, life cycle. The layouts are in virtqueue_split.c.
+ */
+#include <config.h>
+
+#include "backend/virtio/virtqueue.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "backend/virtio/virtqueue_priv.h"
+
+int vq_break(struct virtqueue *vq, const char *why)
+{
+    vq->why = why;
+    vq->in_flight = false;
+    return -EPROTO;
+}
+
+void vq_chain_begin(struct virtqueue *vq, uint16_t head)
+{
+    vq->chain = (struct vq_chain){.head = head};
+    vq->n_pieces = 0;
+}
+
+int vq_chain_add(struct virtqueue *vq, const struct vring_desc *desc)
+{
+    bool write = desc->flags & VRING_DESC_F_WRITE;
+    struct vq_chain *chain = &vq->chain;
+    struct range gpa;
+
+    /* virtio 1.3, 2.7.4.2: device-writable ones after all readable ones, at most 2^32 bytes. */
+    if (!write && chain->n_writable)
+        return vq_break(vq, "readable descriptor after a writable one");
+    if (desc->len > UINT32_MAX - (chain->readable + chain->writable))
+        return vq_break(vq, "chain of more than 2^32 - 1 bytes");
+    if (desc->len > 0) {
+        if (!range_from_size(desc->addr, desc->len, &gpa) || gmem_check(vq->mem, gpa, write) < 0)
+            return vq_break(vq, "buffer that is not the guest's memory");
+    }
+    *(write ? &chain->writable : &chain->readable) += desc->len;
+    *(write ? &chain->n_writable : &chain->n_readable) += 1;
+    vq->pieces[vq->n_pieces++] = (struct vq_piece){.addr = desc->addr, .len = desc->len};
+    return 0;
+}
+
+int vq_indirect_copy(struct virtqueue *vq, const struct vring_desc *desc, uint32_t *n_out)
+{
+    uint32_t n = desc->len / sizeof(struct vring_desc);
+
+    if (!vq->indirect)
+        return vq_break(vq, "indirect descriptor, but not negotiated");
+    if (desc->flags & VRING_DESC_F_NEXT)
+        return vq_break(vq, "indirect descriptor with a successor");
+    if (n == 0 || desc->len % sizeof(struct vring_desc))
+        return vq_break(vq, "indirect table of an odd size");
+    if (n > vq->size)
+        return vq_break(vq, "indirect table longer than the queue");
+    /* WRITE on this descriptor is ignored (virtio 1.3, 2.7.5.3.2): the table is only read. */
+    if (gmem_read(vq->mem, desc->addr, vq->table, desc->len) < 0)
+        return vq_break(vq, "indirect table that is not the guest's memory");
+    *n_out = n;
+    return 0;
+}
+
+static int map_area(struct gmem *mem, uint64_t addr, uint64_t bytes, uint32_t align, bool write,
+                    struct gmem_area *out)
+{
+    struct range gpa;
+
+    if (addr % align || !range_from_size(addr, bytes, &gpa))
+        return -EINVAL;
+    return gmem_area_map(mem, gpa, write, out);
+}
+
+static int map_ring(struct virtqueue *vq, const struct virtqueue_config *config)
+{
+    const struct virtqueue_ops *ops = vq->ops;
+    uint64_t n = vq->size;
+    int r = map_area(vq->mem, config->desc, ops->desc.per_entry * n + ops->desc.extra,
+                     ops->desc.align, false, &vq->desc);
+
+    if (r == 0)
+        r = map_area(vq->mem, config->driver, ops->driver.per_entry * n + ops->driver.extra,
+                     ops->driver.align, false, &vq->driver);
+    if (r == 0)
+        r = map_area(vq->mem, config->device, ops->device.per_entry * n + ops->device.extra,
+                     ops->device.align, true, &vq->device);
+    return r;
+}
+
+static bool config_valid(const struct virtqueue_config *config)
+{
+    return config->size > 0 && config->size <= VIRTQUEUE_MAX_SIZE &&
+           (config->size & (config->size - 1)) == 0 && !(config->features & VIRTIO_F_RING_PACKED);
+}
+
+int virtqueue_new(struct virtqueue **out, struct gmem *mem, const struct virtqueue_config *config)
+{
+    struct virtqueue *vq;
+    int r;
+
+    if (!config_valid(config))
+        return -EINVAL;
+    vq = calloc(1, sizeof(*vq));
+    if (!vq)
+        return -ENOMEM;
+    vq->ops = &virtqueue_split_ops;
+    vq->mem = mem;
+    vq->size = config->size;
+    vq->event_idx = config->features & VIRTIO_F_EVENT_IDX;
+    vq->indirect = config->features & VIRTIO_F_INDIRECT_DESC;
+    /* As many direct descriptors as the ring has, and one indirect table. */
+    vq->pieces = calloc(2 * (size_t)vq->size, sizeof(*vq->pieces));
+    vq->table = calloc(vq->size, sizeof(*vq->table));
+    r = vq->pieces && vq->table ? map_ring(vq, config) : -ENOMEM;
+    if (r < 0) {
+        virtqueue_free(vq);
+        return r;
+    }
+    vq->ops->start(vq);
+    *out = vq;
+    return 0;
+}
+
+struct virtqueue *virtqueue_free(struct virtqueue *vq)
+{
+    if (!vq)
+        return NULL;
+    gmem_area_unmap(vq->mem, &vq->device);
+    gmem_area_unmap(vq->mem, &vq->driver);
+    gmem_area_unmap(vq->mem, &vq->desc);
+    free(vq->table);
+    free(vq->pieces);
+    free(vq);
+    return NULL;
+}
+
+bool virtqueue_broken(const struct virtqueue *vq)
+{
+    return vq->why != NULL;
+}
+
+const char *virtqueue_broken_why(const struct virtqueue *vq)
+{
+    return vq->why ? vq->why : "";
+}
+
+int virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain)
+{
+    int r;
+
+    if (vq->why)
+        return -EPROTO;
+    /* One chain in flight: whoever did not finish with it gets it again. */
+    if (!vq->in_flight) {
+        r = vq->ops->pop(vq);
+        if (r <= 0)
+            return r;
+        vq->in_flight = true;
+        vq->popped++;
+    }
+    *chain = vq->chain;
+    return 1;
+}
+
+/* Copies between buf and the pieces from `piece` on, `len` bytes in all; the chain has them. */
+static int copy_pieces(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf, size_t len,
+                       bool write)
+{
+    while (len > 0) {
+        size_t n = piece->len < len ? piece->len : len;
+        int r = write ? gmem_write(vq->mem, piece->addr, buf, n)
+                      : gmem_read(vq->mem, piece->addr, buf, n);
+
+        if (r == -EFAULT)
+            return vq_break(vq, "buffer that is not the guest's memory");
+        if (r < 0)
+            return vq_break(vq, "buffer that the host could not reach");
+        buf += n;
+        len -= n;
+        piece++;
+    }
+    return 0;
+}
+
+static bool chain_current(const struct virtqueue *vq, const struct vq_chain *chain)
+{
+    return vq->in_flight && chain->head == vq->chain.head;
+}
+
+int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void *buf, size_t max)
+{
+    size_t n = max < vq->chain.readable ? max : vq->chain.readable;
+
+    if (!chain_current(vq, chain) || n > INT32_MAX)
+        return -EPROTO;
+    return copy_pieces(vq, vq->pieces, buf, n, false) < 0 ? -EPROTO : (int)n;
+}
+
+int virtqueue_write(struct virtqueue *vq, const struct vq_chain *chain, const void *buf, size_t len)
+{
+    if (!chain_current(vq, chain) || len > vq->chain.writable)
+        return -EPROTO;
+    return copy_pieces(vq, &vq->pieces[vq->chain.n_readable], (uint8_t *)(uintptr_t)buf, len, true);
+}
+
+void virtqueue_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t used)
+{
+    if (!chain_current(vq, chain))
+        return;
+    /* The length counts bytes of the writable part only (virtio 1.3, 2.7.8.2). */
+    if (used > vq->chain.writable)
+        used = (uint32_t)vq->chain.writable;
+    vq->ops->push(vq, used);
+    vq->in_flight = false;
+    vq->pushed++;
+}
+
+void virtqueue_unpop(struct virtqueue *vq, const struct vq_chain *chain)
+{
+    if (!chain_current(vq, chain))
+        return;
+    vq->ops->unpop(vq);
+    vq->in_flight = false;
+    vq->popped--;
+}
+
+bool virtqueue_publish(struct virtqueue *vq)
+{
+    bool notify = !vq->why && vq->ops->publish(vq);
+
+    vq->notifications += notify;
+    return notify;
+}
+
+bool virtqueue_want_kicks(struct virtqueue *vq)
+{
+    return !vq->why && vq->ops->want_kicks(vq);
+}
+
+void virtqueue_no_kicks(struct virtqueue *vq)
+{
+    if (!vq->why)
+        vq->ops->no_kicks(vq);
+}
+
+bool virtqueue_has_work(struct virtqueue *vq)
+{
+    return !vq->why && vq->ops->has_work(vq);
+}
+
+void virtqueue_get_stats(const struct virtqueue *vq, struct virtqueue_stats *out)
+{
+    *out = (struct virtqueue_stats){.size = vq->size,
+                                    .avail_seen = vq->next_avail,
+                                    .used = vq->used,
+                                    .popped = vq->popped,
+                                    .pushed = vq->pushed,
+                                    .notifications = vq->notifications};
+}

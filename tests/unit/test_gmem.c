@@ -1,0 +1,1122 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Guest memory against a fake grant table: exact addresses, life of windows, budget, failures of
+ * the host at every step, and replacement of the grant map under pins.
+ */
+#include <config.h>
+
+#include "backend/virtio/gmem.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "tests/support/fake_grants.h"
+#include "tests/support/ut.h"
+
+#define PAGE     ((uint64_t)GRANT_PAGE_SIZE)
+#define GUEST    256u     /* pages of guest memory */
+#define REF      100u     /* page p is reference REF + p, read-write */
+#define REF_RO   5000u    /* and REF_RO + p, read-only */
+#define BASE     0x80000u /* where maps put guest memory, as a frame */
+#define LAST_REF UINT32_MAX
+
+static struct fake_grants *grants;
+static struct gmem *mem;
+
+static const struct gmem_limits small = {
+    .max_pages = 65, .max_windows = 17, .max_pin_pages = 48, .window_pages = 8};
+
+/* References of page 0 (read-write) up to the very last, for bounds. */
+static bool world_with(const struct grant_ops *ops, const struct gmem_limits *limits)
+{
+    grants = fake_grants_new(GUEST, false);
+    if (!grants || !fake_grants_grant(grants, REF, 0, GUEST, false) ||
+        !fake_grants_grant(grants, REF_RO, 0, GUEST, true) ||
+        !fake_grants_grant(grants, LAST_REF - 3, 0, 4, false))
+        return false;
+    for (size_t i = 0; i < GUEST * PAGE; i++)
+        fake_grants_memory(grants)[i] = (uint8_t)(i * 31 + i / PAGE);
+    return gmem_new(&mem, ops, grants, limits) == 0;
+}
+
+static bool world(void)
+{
+    return world_with(&fake_grants_ops, &small);
+}
+
+/* Ends a test: nothing may stay mapped, nothing may have been unmapped that was not mapped. */
+static void end(void)
+{
+    mem = gmem_free(mem);
+    if (grants) {
+        UT_EQ(fake_grants_live_pages(grants), 0);
+        UT_EQ(fake_grants_live_maps(grants), 0);
+        UT_EQ(fake_grants_errors(grants), 0);
+    }
+    grants = fake_grants_free(grants);
+}
+
+static struct range bytes(uint64_t first, uint64_t size)
+{
+    return (struct range){first, first + (size - 1)};
+}
+
+static uint64_t grant_address(uint32_t ref, uint64_t offset)
+{
+    return GMEM_GRANT_BIT | ((uint64_t)ref << GRANT_PAGE_SHIFT) | offset;
+}
+
+/* Pages of `ref` on, as an inclusive range of grant addresses. */
+static struct range grant_pages(uint32_t ref, uint64_t n)
+{
+    return bytes(grant_address(ref, 0), n * PAGE);
+}
+
+/* Pages of the usual map: page p of the guest is at frame BASE + p. */
+static struct range map_pages(uint64_t page, uint64_t n)
+{
+    return bytes((BASE + page) * PAGE, n * PAGE);
+}
+
+static struct gmem_run run_of(uint64_t page, uint32_t pages, bool read_only)
+{
+    return (struct gmem_run){.address = (BASE + page) * PAGE,
+                             .first_ref = (read_only ? REF_RO : REF) + (uint32_t)page,
+                             .pages = pages,
+                             .read_only = read_only};
+}
+
+static int set_whole_map(void)
+{
+    struct gmem_run run = run_of(0, GUEST, false);
+
+    return gmem_set_map(mem, &run, 1);
+}
+
+static struct gmem_stats stats(void)
+{
+    struct gmem_stats s;
+
+    gmem_get_stats(mem, &s);
+    return s;
+}
+
+/* Is byte `offset` of the guest what the segment at `gpa` shows, and how long is the segment? */
+static void expect_segment(struct range gpa, bool write, size_t offset, uint64_t len)
+{
+    void *hva = NULL;
+    uint64_t got = 0;
+
+    UT_EQ(gmem_segment(mem, gpa, write, &hva, &got), 0);
+    UT_EQ(got, len);
+    if (hva)
+        UT_TRUE(memcmp(hva, fake_grants_memory(grants) + offset, (size_t)got) == 0);
+}
+
+static void limits_that_make_no_sense_are_refused(void)
+{
+    static const struct gmem_limits bad[] = {
+        {.max_pages = 0, .max_windows = 4, .max_pin_pages = 4, .window_pages = 4},
+        {.max_pages = 1, .max_windows = 4, .max_pin_pages = 4, .window_pages = 4},
+        {.max_pages = 4, .max_windows = 1, .max_pin_pages = 4, .window_pages = 4},
+        {.max_pages = 4, .max_windows = 4, .max_pin_pages = 0, .window_pages = 4},
+        {.max_pages = 4, .max_windows = 4, .max_pin_pages = 4, .window_pages = 0},
+        {.max_pages = 4, .max_windows = 4, .max_pin_pages = 4, .window_pages = 3},
+        {.max_pages = SIZE_MAX, .max_windows = 4, .max_pin_pages = 4, .window_pages = 4},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct gmem *m = NULL;
+
+        UT_EQ(gmem_new(&m, &fake_grants_ops, NULL, &bad[i]), -EINVAL);
+        UT_TRUE(m == NULL);
+    }
+    UT_TRUE(gmem_free(NULL) == NULL);
+}
+
+static void grant_addresses_have_exact_bounds(void)
+{
+    const struct {
+        uint64_t first, last;
+        int want;
+    } cases[] = {
+        {grant_address(REF, 0), grant_address(REF, 0), 0},
+        {grant_address(REF, 4095), grant_address(REF, 4095), 0},
+        {grant_address(0, 0), grant_address(0, 4095), 0},
+        {grant_address(LAST_REF, 0), grant_address(LAST_REF, 4095), 0},
+        {grant_address(LAST_REF, 4095), grant_address(LAST_REF, 4095) + 1, -EFAULT},
+        {grant_address(LAST_REF, 0), GMEM_GRANT_BIT | (1ull << 44), -EFAULT},
+        {grant_address(0, 0), UINT64_MAX, -EFAULT},
+        {grant_address(REF, 1), grant_address(REF, 0), -EFAULT},
+        {GMEM_GRANT_BIT - 1, GMEM_GRANT_BIT, -EFAULT},
+        {0, UINT64_MAX, -EFAULT},
+    };
+
+    UT_REQUIRE(world());
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct range gpa = {cases[i].first, cases[i].last};
+
+        UT_EQ(gmem_check(mem, gpa, false), cases[i].want);
+        UT_EQ(gmem_check(mem, gpa, true), cases[i].want);
+    }
+    for (unsigned bit = 44; bit < 63; bit++) {
+        struct range gpa = bytes(grant_address(REF, 0) | (1ull << bit), 1);
+        uint8_t byte = 0;
+
+        UT_EQ(gmem_check(mem, gpa, false), -EFAULT);
+        UT_EQ(gmem_pin(mem, gpa, false), -EFAULT);
+        UT_EQ(gmem_read(mem, gpa.first, &byte, 1), -EFAULT);
+        UT_EQ(gmem_write(mem, gpa.first, &byte, 1), -EFAULT);
+    }
+    UT_EQ(fake_grants_map_calls(grants), 0);
+    UT_EQ(fake_grants_copy_calls(grants), 0);
+    end();
+}
+
+static void last_references_can_be_pinned(void)
+{
+    struct range gpa = grant_pages(LAST_REF - 3, 4);
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_pin(mem, gpa, true), 0);
+    UT_EQ(fake_grants_live(grants, LAST_REF), 1);
+    expect_segment(gpa, true, 0, 4 * PAGE);
+    expect_segment(bytes(gpa.last, 1), true, 4 * PAGE - 1, 1);
+    gmem_unpin(mem, gpa, true);
+    gpa.last++;
+    UT_EQ(gmem_pin(mem, gpa, true), -EFAULT);
+    end();
+}
+
+static void map_addresses_have_exact_bounds(void)
+{
+    const struct gmem_run runs[] = {run_of(8, 4, false), run_of(0, 4, false), run_of(4, 2, true)};
+    const struct {
+        uint64_t first, last; /* bytes from page 0 of the map */
+        bool write;
+        int want;
+    } cases[] = {
+        {0, 0, true, 0},
+        {0, 4 * PAGE - 1, true, 0},
+        {0, 4 * PAGE, true, -EFAULT}, /* read-only page */
+        {0, 4 * PAGE, false, 0},
+        {4 * PAGE - 1, 6 * PAGE - 1, false, 0},
+        {4 * PAGE - 1, 6 * PAGE, false, -EFAULT}, /* hole */
+        {4 * PAGE, 4 * PAGE, true, -EFAULT},
+        {6 * PAGE, 6 * PAGE, false, -EFAULT},
+        {8 * PAGE - 1, 8 * PAGE, false, -EFAULT},
+        {8 * PAGE, 12 * PAGE - 1, true, 0},
+        {8 * PAGE, 12 * PAGE, false, -EFAULT},
+        {9 * PAGE, 8 * PAGE, false, -EFAULT},
+    };
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, runs, 3), 0);
+    UT_EQ(gmem_map_runs(mem), 3);
+    UT_EQ(gmem_map_pages(mem), 10);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct range gpa = {BASE * PAGE + cases[i].first, BASE * PAGE + cases[i].last};
+
+        UT_EQ(gmem_check(mem, gpa, cases[i].write), cases[i].want);
+        UT_EQ(fake_grants_live_pages(grants), 0);
+        UT_EQ(gmem_pin(mem, gpa, cases[i].write), cases[i].want);
+        if (cases[i].want == 0)
+            gmem_unpin(mem, gpa, cases[i].write);
+        UT_EQ(gmem_set_map(mem, NULL, 0), 0);
+        UT_EQ(gmem_set_map(mem, runs, 3), 0);
+    }
+    UT_EQ(gmem_check(mem, bytes(BASE * PAGE - 1, 1), false), -EFAULT);
+    end();
+}
+
+static void a_map_reaches_up_to_bit_63(void)
+{
+    struct gmem_run run = {.address = GMEM_GRANT_BIT - PAGE, .first_ref = REF, .pages = 1};
+    uint8_t byte = 0;
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_read(mem, GMEM_GRANT_BIT - 1, &byte, 1), 0);
+    UT_EQ(byte, fake_grants_memory(grants)[PAGE - 1]);
+    UT_EQ(gmem_read(mem, GMEM_GRANT_BIT - 1, &byte, 2), -EFAULT);
+    run = (struct gmem_run){.address = BASE * PAGE, .first_ref = LAST_REF - 3, .pages = 4};
+    UT_EQ(gmem_set_map(mem, &run, 1), 0); /* and to the last reference */
+    UT_EQ(gmem_read(mem, (BASE + 4) * PAGE - 1, &byte, 1), 0);
+    UT_EQ(byte, fake_grants_memory(grants)[4 * PAGE - 1]);
+    run = (struct gmem_run){.address = 0, .first_ref = REF, .pages = 1};
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_pin(mem, bytes(0, PAGE), true), 0);
+    UT_EQ(gmem_check(mem, bytes(0, PAGE + 1), true), -EFAULT);
+    run.read_only = true;
+    UT_EQ(gmem_set_map(mem, &run, 1), -EBUSY);
+    gmem_unpin(mem, bytes(0, PAGE), true);
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_check(mem, bytes(0, 1), true), -EFAULT);
+    UT_EQ(gmem_check(mem, bytes(0, 1), false), 0);
+    end();
+}
+
+static void a_malformed_map_is_refused_and_the_old_one_stays(void)
+{
+    const struct gmem_run good = run_of(0, 8, false);
+    const struct gmem_run bad[] = {
+        {.address = (BASE + 150) * PAGE, .first_ref = REF, .pages = 0},
+        {.address = (BASE + 150) * PAGE + 1, .first_ref = REF, .pages = 1},
+        {.address = (BASE + 150) * PAGE + 2048, .first_ref = REF, .pages = 1},
+        {.address = (BASE + 150) * PAGE, .first_ref = 0, .pages = 1},
+        {.address = (BASE + 150) * PAGE, .first_ref = LAST_REF, .pages = 2},
+        {.address = (BASE + 150) * PAGE, .first_ref = 2, .pages = UINT32_MAX},
+        {.address = GMEM_GRANT_BIT, .first_ref = REF, .pages = 1},
+        {.address = GMEM_GRANT_BIT - PAGE, .first_ref = REF, .pages = 2},
+        {.address = UINT64_MAX - PAGE + 1, .first_ref = REF, .pages = 1},
+        {.address = UINT64_MAX - PAGE + 1, .first_ref = REF, .pages = 2},
+        {.address = (BASE + 103) * PAGE, .first_ref = REF, .pages = 1}, /* overlaps the end */
+        {.address = (BASE + 99) * PAGE, .first_ref = REF, .pages = 2},  /* and the start */
+    };
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, &good, 1), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 1), true), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct gmem_run runs[] = {good, run_of(100, 4, false), bad[i], run_of(200, 1, false)};
+
+        UT_EQ(gmem_set_map(mem, runs, 4), -EINVAL);
+        UT_EQ(gmem_map_runs(mem), 1);
+        UT_EQ(gmem_map_pages(mem), 8);
+        UT_EQ(gmem_check(mem, map_pages(100, 1), false), -EFAULT);
+        expect_segment(map_pages(0, 1), true, 0, PAGE);
+    }
+    end();
+}
+
+static void grant_window_lives_from_first_to_last_pin(void)
+{
+    struct range gpa = grant_pages(REF + 3, 4);
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_pin(mem, gpa, false), 0);
+    UT_EQ(gmem_pin(mem, gpa, false), 0);
+    UT_EQ(fake_grants_live(grants, REF + 3), 1);
+    UT_EQ(stats().pinned_pages, 4);
+    UT_EQ(fake_grants_revoke(grants, REF + 3, 1), -EBUSY);
+    gmem_unpin(mem, gpa, false);
+    UT_EQ(fake_grants_live(grants, REF + 3), 1);
+    gmem_unpin(mem, gpa, false);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    UT_EQ(fake_grants_revoke(grants, REF + 3, 4), 0);
+    UT_EQ(stats().pages, 0);
+    UT_EQ(stats().maps, 1);
+    UT_EQ(stats().unmaps, 1);
+    UT_EQ(gmem_pin(mem, gpa, false), -EFAULT); /* nothing was cached */
+    gmem_unpin(mem, gpa, false);               /* too often: harmless */
+    end();
+}
+
+static void ranges_within_a_page_share_the_window_of_the_page(void)
+{
+    struct range a = bytes(grant_address(REF, 100), 50), b = bytes(grant_address(REF, 4095), 1);
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_pin(mem, a, true), 0);
+    UT_EQ(gmem_pin(mem, b, true), 0);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    expect_segment(a, true, 100, 50);
+    expect_segment(b, true, 4095, 1);
+    gmem_unpin(mem, a, true);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    gmem_unpin(mem, b, true);
+    UT_EQ(fake_grants_live(grants, REF), 0);
+    end();
+}
+
+static void offset_that_crosses_a_page_takes_the_next_reference(void)
+{
+    struct range gpa = bytes(grant_address(REF + 1, 4095), 2);
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_pin(mem, gpa, false), 0);
+    UT_EQ(fake_grants_live(grants, REF + 1), 1);
+    UT_EQ(fake_grants_live(grants, REF + 2), 1);
+    UT_EQ(fake_grants_live(grants, REF + 3), 0);
+    expect_segment(gpa, false, 2 * PAGE - 1, 2);
+    gmem_unpin(mem, gpa, false);
+    end();
+}
+
+static void read_and_write_pins_of_the_same_grant_are_apart(void)
+{
+    struct range gpa = grant_pages(REF, 2);
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_pin(mem, gpa, false), 0);
+    UT_EQ(gmem_pin(mem, gpa, true), 0);
+    UT_EQ(fake_grants_live(grants, REF), 2);
+    gmem_unpin(mem, gpa, false);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    expect_segment(gpa, true, 0, 2 * PAGE);
+    gmem_unpin(mem, gpa, true);
+    UT_EQ(fake_grants_live(grants, REF), 0);
+    end();
+}
+
+static void overlapping_grant_pins_end_one_by_one(void)
+{
+    UT_REQUIRE(world());
+    for (uint32_t i = 0; i < 6; i++)
+        UT_EQ(gmem_pin(mem, grant_pages(REF + i, 6 - i), true), 0);
+    for (uint32_t i = 0; i < 6; i++)
+        UT_EQ(fake_grants_live(grants, REF + i), i + 1);
+    expect_segment(bytes(grant_address(REF + 5, 7), 9), true, 5 * PAGE + 7, 9);
+    for (uint32_t i = 0; i < 6; i++) {
+        gmem_unpin(mem, grant_pages(REF + i, 6 - i), true);
+        for (uint32_t k = 0; k < 6; k++)
+            UT_EQ(fake_grants_live(grants, REF + k), k > i ? k - i : 0);
+    }
+    end();
+}
+
+static void read_only_grants_serve_reads_only(void)
+{
+    struct range gpa = grant_pages(REF_RO, 2);
+    uint8_t byte = 1;
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_pin(mem, gpa, true), -EFAULT);
+    UT_EQ(gmem_write(mem, gpa.first, &byte, 1), -EFAULT);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    UT_EQ(gmem_pin(mem, gpa, false), 0);
+    UT_EQ(gmem_pin(mem, gpa, true), -EFAULT);
+    UT_EQ(gmem_write(mem, gpa.first, &byte, 1), -EFAULT);
+    UT_EQ(gmem_read(mem, gpa.first, &byte, 1), 0);
+    UT_EQ(byte, fake_grants_memory(grants)[0]);
+    end();
+}
+
+static void map_windows_persist_and_a_pin_again_makes_no_call(void)
+{
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(3, 1), true), 0);
+    UT_EQ(fake_grants_live_pages(grants), 8); /* the chunk */
+    gmem_unpin(mem, map_pages(3, 1), true);
+    UT_EQ(fake_grants_live_pages(grants), 8);
+    UT_EQ(stats().pinned_pages, 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 8), false), 0);
+    UT_EQ(fake_grants_map_calls(grants), 1);
+    expect_segment(map_pages(0, 8), false, 0, 8 * PAGE);
+    expect_segment(bytes((BASE + 7) * PAGE + 4095, 1), false, 8 * PAGE - 1, 1);
+    gmem_unpin(mem, map_pages(0, 8), false);
+    end();
+}
+
+static void pin_over_several_windows_has_a_segment_each(void)
+{
+    struct range gpa = bytes(BASE * PAGE + 6 * PAGE + 10, 12 * PAGE);
+    uint64_t at = gpa.first, sum = 0;
+    unsigned n = 0;
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, gpa, true), 0);
+    UT_EQ(fake_grants_live_maps(grants), 3);
+    while (sum < 12 * PAGE && n < 20) {
+        void *hva = NULL;
+        uint64_t len = 0;
+
+        UT_REQUIRE(gmem_segment(mem, (struct range){at, gpa.last}, true, &hva, &len) == 0);
+        UT_TRUE(memcmp(hva, fake_grants_memory(grants) + (at - BASE * PAGE), (size_t)len) == 0);
+        at += len;
+        sum += len;
+        n++;
+    }
+    UT_EQ(sum, 12 * PAGE);
+    UT_EQ(n, 3);
+    gmem_unpin(mem, gpa, true);
+    UT_EQ(stats().pinned_pages, 0);
+    end();
+}
+
+static void segment_of_what_is_not_pinned_is_refused(void)
+{
+    void *hva = NULL;
+    uint64_t len = 0;
+    uint8_t byte;
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_read(mem, BASE * PAGE, &byte, 1), 0); /* a window, but no pin */
+    UT_EQ(gmem_segment(mem, map_pages(0, 1), false, &hva, &len), -EFAULT);
+    UT_EQ(gmem_segment(mem, grant_pages(REF, 1), false, &hva, &len), -EFAULT);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 1), false), 0);
+    UT_EQ(gmem_segment(mem, grant_pages(REF, 1), true, &hva, &len), -EFAULT);
+    UT_EQ(gmem_segment(mem, grant_pages(REF, 2), false, &hva, &len), -EFAULT);
+    UT_EQ(gmem_segment(mem, (struct range){1, 0}, false, &hva, &len), -EFAULT);
+    UT_TRUE(hva == NULL);
+    end();
+}
+
+static void idle_windows_are_replaced_oldest_first(void)
+{
+    uint8_t byte;
+
+    UT_REQUIRE(world()); /* 64 pages for windows: 8 chunks */
+    UT_EQ(set_whole_map(), 0);
+    for (uint64_t chunk = 0; chunk < 8; chunk++)
+        UT_EQ(gmem_read(mem, (BASE + chunk * 8) * PAGE, &byte, 1), 0);
+    UT_EQ(stats().pages, 64);
+    UT_EQ(gmem_read(mem, BASE * PAGE, &byte, 1), 0); /* chunk 0 is the youngest now */
+    UT_EQ(gmem_read(mem, (BASE + 64) * PAGE, &byte, 1), 0);
+    UT_EQ(stats().replaced, 1);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    UT_EQ(fake_grants_live(grants, REF + 8), 0);
+    UT_EQ(fake_grants_live(grants, REF + 16), 1);
+    UT_EQ(fake_grants_live(grants, REF + 64), 1);
+    UT_EQ(stats().pages, 64);
+    end();
+}
+
+static void pinned_windows_are_never_replaced(void)
+{
+    struct gmem_stats before;
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 32), true), 0);
+    UT_EQ(gmem_pin(mem, map_pages(32, 24), true), 0);
+    UT_EQ(gmem_pin(mem, map_pages(56, 1), true), 0);
+    before = stats();
+    UT_EQ(before.pages, 64);
+    UT_EQ(gmem_pin(mem, map_pages(64, 1), true), -ENOMEM);
+    UT_EQ(gmem_pin(mem, map_pages(50, 40), true), -ENOMEM);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 1), true), -ENOMEM);
+    UT_EQ(stats().refused, 3);
+    UT_EQ(stats().pages, before.pages);
+    UT_EQ(stats().pinned_pages, before.pinned_pages);
+    UT_EQ(stats().maps, before.maps);
+    UT_EQ(stats().unmaps, before.unmaps);
+    expect_segment(map_pages(0, 8), true, 0, 8 * PAGE);
+    gmem_unpin(mem, map_pages(0, 32), true);
+    UT_EQ(gmem_pin(mem, map_pages(64, 1), true), 0);
+    end();
+}
+
+static void a_chunk_that_does_not_fit_is_mapped_in_part(void)
+{
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 48), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 10), true), 0); /* 6 left: less than a chunk */
+    UT_EQ(gmem_pin(mem, map_pages(50, 2), true), 0);
+    UT_EQ(fake_grants_live(grants, REF + 49), 0);
+    UT_EQ(fake_grants_live(grants, REF + 50), 1);
+    UT_EQ(fake_grants_live(grants, REF + 52), 0);
+    UT_EQ(gmem_pin(mem, map_pages(49, 5), true), 0); /* around it: 48 to 49, and 52 to 53 */
+    UT_EQ(stats().pages, 64);
+    expect_segment(map_pages(49, 5), true, 49 * PAGE, PAGE);
+    expect_segment(map_pages(50, 4), true, 50 * PAGE, 2 * PAGE);
+    expect_segment(map_pages(52, 2), true, 52 * PAGE, 2 * PAGE);
+    gmem_unpin(mem, map_pages(50, 2), true);
+    expect_segment(map_pages(50, 4), true, 50 * PAGE, 2 * PAGE);
+    gmem_unpin(mem, map_pages(49, 5), true);
+    UT_EQ(stats().pinned_pages, 58);
+    end();
+}
+
+static void number_of_windows_is_limited(void)
+{
+    UT_REQUIRE(world()); /* 16 for pins */
+    for (uint32_t i = 0; i < 16; i++)
+        UT_EQ(gmem_pin(mem, grant_pages(REF + i, 1), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 16, 1), true), -ENOMEM);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 3, 1), true), 0); /* no new window */
+    gmem_unpin(mem, grant_pages(REF, 1), true);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 16, 1), true), 0);
+    UT_EQ(stats().windows, 16);
+    end();
+}
+
+static void pages_of_one_pin_are_limited(void)
+{
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 48), false), 0);
+    gmem_unpin(mem, grant_pages(REF, 48), false);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 49), false), -ENOMEM);
+    UT_EQ(gmem_pin(mem, map_pages(0, 49), false), -ENOMEM);
+    UT_EQ(gmem_pin(mem, map_pages(GUEST - 1, 2), false), -EFAULT);
+    UT_EQ(stats().pages, 0);
+    end();
+}
+
+static void a_full_budget_still_reads_and_writes(void)
+{
+    static const struct grant_ops *const ops[] = {&fake_grants_ops, &fake_grants_ops_no_copy};
+
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t buf[2] = {0xab, 0xcd};
+
+        UT_REQUIRE(world_with(ops[i], &small));
+        UT_EQ(set_whole_map(), 0);
+        UT_EQ(gmem_pin(mem, map_pages(0, 48), true), 0);
+        UT_EQ(gmem_pin(mem, map_pages(48, 16), true), 0);
+        UT_EQ(stats().pages, 64);
+        UT_EQ(gmem_write(mem, (BASE + 101) * PAGE - 1, buf, 2), 0);
+        UT_EQ(fake_grants_memory(grants)[101 * PAGE - 1], 0xab);
+        UT_EQ(fake_grants_memory(grants)[101 * PAGE], 0xcd);
+        memset(buf, 0, 2);
+        UT_EQ(gmem_read(mem, grant_address(REF + 100, 4095), buf, 2), 0);
+        UT_EQ(buf[0], 0xab);
+        UT_EQ(buf[1], 0xcd);
+        UT_EQ(stats().pages, 64);
+        UT_EQ(fake_grants_live_pages(grants), 64);
+        end();
+    }
+}
+
+static void a_host_short_of_mappings_still_reads_the_map(void)
+{
+    uint8_t byte = 0;
+
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
+    UT_EQ(set_whole_map(), 0);
+    fake_grants_set_limit(grants, 3); /* less than a window */
+    UT_EQ(gmem_read(mem, (BASE + 5) * PAGE + 7, &byte, 1), 0);
+    UT_EQ(byte, fake_grants_memory(grants)[5 * PAGE + 7]);
+    UT_EQ(stats().pages, 0);
+    fake_grants_set_limit(grants, 0);
+    UT_EQ(gmem_read(mem, (BASE + 5) * PAGE + 7, &byte, 1), -ENOMEM);
+    end();
+}
+
+static void direct_mappings_of_the_fake_are_the_memory_itself(void)
+{
+    void *hva = NULL;
+    uint64_t len = 0;
+
+    grants = fake_grants_new(GUEST, true);
+    UT_REQUIRE(grants && fake_grants_grant(grants, REF, 0, GUEST, false) &&
+               gmem_new(&mem, &fake_grants_ops, grants, &small) == 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 3), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 2), true), 0); /* the same address twice */
+    UT_EQ(gmem_segment(mem, grant_pages(REF + 2, 3), true, &hva, &len), 0);
+    UT_TRUE(hva == fake_grants_memory(grants) + 2 * PAGE);
+    UT_EQ(fake_grants_revoke(grants, REF + 2, 1), -EBUSY);
+    gmem_unpin(mem, grant_pages(REF + 2, 3), true);
+    UT_EQ(fake_grants_live(grants, REF + 2), 1);
+    UT_EQ(fake_grants_live(grants, REF + 4), 0);
+    end();
+}
+
+/* Fails each map call of a pin in turn: always the same answer, and nothing has changed. */
+static void failure_at_any_window_of_a_pin_undoes_it(void)
+{
+    static const int errors[] = {-ENOMEM, -EFAULT, -EIO};
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(17, 2), true), 0); /* in the midst */
+    UT_EQ(gmem_pin(mem, map_pages(26, 1), true), 0);
+    gmem_unpin(mem, map_pages(26, 1), true); /* there, but idle */
+    for (size_t n = 1; n <= 4; n++) {
+        struct gmem_stats before = stats();
+        int error = errors[n % ARRAY_SIZE(errors)];
+
+        fake_grants_fail_map(grants, n, error);
+        UT_EQ(gmem_pin(mem, map_pages(5, 43), true), n <= 4 ? error : 0);
+        UT_EQ(stats().pages, before.pages);
+        UT_EQ(stats().windows, before.windows);
+        UT_EQ(stats().pinned_pages, before.pinned_pages);
+        UT_EQ(fake_grants_live_pages(grants), 16);
+        expect_segment(map_pages(17, 2), true, 17 * PAGE, 2 * PAGE);
+    }
+    fake_grants_fail_map(grants, 5, -EIO); /* it needs four */
+    UT_EQ(gmem_pin(mem, map_pages(5, 43), true), 0);
+    fake_grants_fail_map(grants, 0, 0);
+    gmem_unpin(mem, map_pages(5, 43), true);
+    UT_EQ(stats().pinned_pages, 8);
+    end();
+}
+
+static void failure_of_a_grant_pin_leaves_nothing(void)
+{
+    UT_REQUIRE(world());
+    fake_grants_fail_map(grants, 1, -EIO);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 4), true), -EIO);
+    UT_EQ(stats().pages, 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + GUEST - 1, 2), true), -EFAULT); /* the last is not ours */
+    fake_grants_set_limit(grants, 3);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 4), true), -ENOMEM);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    UT_EQ(stats().windows, 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 3), true), 0);
+    end();
+}
+
+static void reads_and_writes_reach_the_right_bytes(void)
+{
+    static const struct grant_ops *const ops[] = {&fake_grants_ops, &fake_grants_ops_no_copy};
+    static uint8_t buf[20 * GRANT_PAGE_SIZE], want[20 * GRANT_PAGE_SIZE];
+    static const size_t lens[] = {0, 1, 2, 4095, 4096, 4097, 8191, 17 * 4096 + 5};
+
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(lens); i++) {
+        size_t len = lens[i / 2], offset = 3 * PAGE + 4090;
+        uint64_t gpas[] = {BASE * PAGE + offset, grant_address(REF, 0) + offset};
+
+        UT_REQUIRE(world_with(ops[i % 2], &small));
+        UT_EQ(set_whole_map(), 0);
+        for (size_t k = 0; k < 2; k++) {
+            memset(buf, 0, sizeof(buf));
+            UT_EQ(gmem_read(mem, gpas[k], buf, len), 0);
+            UT_TRUE(memcmp(buf, fake_grants_memory(grants) + offset, len) == 0);
+            UT_EQ(buf[len], 0);
+            for (size_t b = 0; b < len; b++)
+                buf[b] = (uint8_t)(b * 7 + k + i);
+            memcpy(want, fake_grants_memory(grants) + offset - 1, len + 2);
+            memcpy(want + 1, buf, len);
+            UT_EQ(gmem_write(mem, gpas[k], buf, len), 0);
+            UT_TRUE(memcmp(want, fake_grants_memory(grants) + offset - 1, len + 2) == 0);
+        }
+        for (uint32_t ref = REF; i % 2 && ref < REF + GUEST; ref++)
+            UT_TRUE(fake_grants_live(grants, ref) <= 1); /* only windows of the map are left */
+        end();
+    }
+}
+
+static void unpinned_grants_are_copied_and_pinned_ones_read_in_place(void)
+{
+    uint8_t buf[100];
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_read(mem, grant_address(REF, 4090), buf, 100), 0);
+    UT_EQ(fake_grants_copy_calls(grants), 1);
+    UT_EQ(fake_grants_map_calls(grants), 0);
+    fake_grants_fail_copy(grants, 1, -EIO);
+    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 1), -EIO);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 4), false), 0);
+    UT_EQ(gmem_read(mem, grant_address(REF + 1, 4090), buf, 100), 0);
+    UT_EQ(fake_grants_copy_calls(grants), 2);
+    UT_EQ(fake_grants_map_calls(grants), 1);
+    UT_EQ(gmem_write(mem, grant_address(REF, 0), buf, 1), 0); /* the pin is read-only: by copy */
+    UT_EQ(fake_grants_copy_calls(grants), 3);
+    UT_EQ(gmem_read(mem, grant_address(REF + GUEST, 0), buf, 1), -EFAULT);
+    end();
+}
+
+static void a_section_keeps_temporary_windows_to_its_end(void)
+{
+    uint8_t buf[8];
+
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
+    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    gmem_begin(mem);
+    gmem_begin(mem);
+    for (unsigned i = 0; i < 5; i++)
+        UT_EQ(gmem_read(mem, grant_address(REF, i * 8), buf, 8), 0);
+    UT_EQ(fake_grants_map_calls(grants), 2);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    gmem_end(mem);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    gmem_end(mem);
+    UT_EQ(fake_grants_live(grants, REF), 0);
+    gmem_end(mem); /* too often: harmless */
+    UT_EQ(stats().pages, 0);
+    end();
+}
+
+static void a_pin_in_a_section_takes_the_window_over(void)
+{
+    uint8_t buf[8];
+
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
+    gmem_begin(mem);
+    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 1), false), 0);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    gmem_end(mem);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    gmem_begin(mem);
+    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 8), 0);
+    gmem_unpin(mem, grant_pages(REF, 1), false);
+    UT_EQ(fake_grants_live(grants, REF), 0); /* at once, section or not */
+    UT_EQ(gmem_write(mem, grant_address(REF + 1, 0), buf, 8), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 1), true), -EFAULT);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 48), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 16), true), 0); /* the temporary one makes room */
+    UT_EQ(fake_grants_live(grants, REF + 1), 0);
+    gmem_end(mem);
+    end();
+}
+
+static void areas_are_contiguous_whatever_the_runs_are(void)
+{
+    /* Guest frames in an order of their own: page 9, 4, 5, 20 (read-only). */
+    const struct gmem_run runs[] = {
+        {.address = BASE * PAGE, .first_ref = REF + 9, .pages = 1},
+        {.address = (BASE + 1) * PAGE, .first_ref = REF + 4, .pages = 2},
+        {.address = (BASE + 3) * PAGE, .first_ref = REF_RO + 20, .pages = 1, .read_only = true},
+    };
+    static const size_t pages[] = {9, 4, 5, 20};
+    struct gmem_area area = GMEM_AREA_NONE, none = GMEM_AREA_NONE;
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, runs, 3), 0);
+    UT_EQ(gmem_area_map(mem, bytes(BASE * PAGE + 5, 4 * PAGE - 5), true, &area), -EFAULT);
+    UT_EQ(gmem_area_map(mem, bytes(BASE * PAGE, 4 * PAGE + 1), false, &area), -EFAULT);
+    UT_TRUE(area.base == NULL);
+    UT_EQ(gmem_area_map(mem, bytes(BASE * PAGE + 5, 4 * PAGE - 5), false, &area), 0);
+    UT_REQUIRE(area.base != NULL);
+    UT_EQ(area.pages, 4);
+    UT_TRUE(area.ptr == (uint8_t *)area.base + 5);
+    for (size_t i = 0; i < 4; i++)
+        UT_TRUE(memcmp((uint8_t *)area.base + i * PAGE,
+                       fake_grants_memory(grants) + pages[i] * PAGE, PAGE) == 0);
+    UT_EQ(stats().pages, 4);
+    gmem_area_unmap(mem, &area);
+    gmem_area_unmap(mem, &area);
+    gmem_area_unmap(mem, &none);
+    UT_EQ(stats().pages, 0);
+    UT_EQ(gmem_area_map(mem, bytes(grant_address(REF + 1, 8), PAGE), true, &area), 0);
+    area.ptr[0] = 0x5a;
+    UT_EQ(fake_grants_memory(grants)[PAGE + 8], 0x5a);
+    UT_EQ(area.pages, 2);
+    end(); /* gmem_free unmaps it, too */
+}
+
+static void areas_count_in_the_budget(void)
+{
+    struct gmem_area a = GMEM_AREA_NONE, b = GMEM_AREA_NONE;
+    uint8_t byte;
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    for (uint64_t chunk = 0; chunk < 8; chunk++)
+        UT_EQ(gmem_read(mem, (BASE + chunk * 8) * PAGE, &byte, 1), 0);
+    UT_EQ(gmem_area_map(mem, map_pages(0, 48), true, &a), 0); /* in place of six windows */
+    UT_EQ(stats().pages, 64);
+    UT_EQ(gmem_area_map(mem, map_pages(0, 17), true, &b), -ENOMEM);
+    UT_EQ(gmem_area_map(mem, map_pages(0, 49), true, &b), -ENOMEM);
+    fake_grants_fail_map(grants, 1, -EIO);
+    UT_EQ(gmem_area_map(mem, map_pages(0, 4), true, &b), -EIO);
+    UT_TRUE(b.base == NULL);
+    gmem_area_unmap(mem, &a);
+    UT_EQ(gmem_area_map(mem, map_pages(0, 17), true, &b), 0);
+    end();
+}
+
+/* One change of the map [0, 16) of 8-page windows while pages 2 to 3 are in use in some way. */
+static const struct map_change {
+    const char *what;
+    struct gmem_run runs[4];
+    size_t n;
+    int want[3]; /* used by a read pin, a write pin, a read-only area */
+    bool stays;  /* window 0 to 7 when it is idle */
+} changes[] = {
+    {"same", {{BASE * PAGE, REF, 16, false}}, 1, {0, 0, 0}, true},
+    {"grown at the end", {{BASE * PAGE, REF, 40, false}}, 1, {0, 0, 0}, true},
+    {"grown at the front", {{(BASE - 5) * PAGE, REF - 5, 21, false}}, 1, {0, 0, 0}, true},
+    {"split, same references",
+     {{BASE * PAGE, REF, 3, false}, {(BASE + 3) * PAGE, REF + 3, 13, false}},
+     2,
+     {0, 0, 0},
+     true},
+    {"cut behind the window", {{BASE * PAGE, REF, 8, false}}, 1, {0, 0, 0}, true},
+    {"other pages appear", {{BASE * PAGE, REF, 16, false}, {0, REF, 9, true}}, 2, {0, 0, 0}, true},
+    {"gone", {{(BASE + 8) * PAGE, REF + 8, 8, false}}, 1, {-EBUSY, -EBUSY, -EBUSY}, false},
+    {"empty map", {{0, 0, 0, false}}, 0, {-EBUSY, -EBUSY, -EBUSY}, false},
+    {"other references", {{BASE * PAGE, REF + 1, 16, false}}, 1, {-EBUSY, -EBUSY, -EBUSY}, false},
+    {"one reference differs",
+     {{BASE * PAGE, REF, 2, false},
+      {(BASE + 2) * PAGE, REF + 99, 1, false},
+      {(BASE + 3) * PAGE, REF + 3, 13, false}},
+     3,
+     {-EBUSY, -EBUSY, -EBUSY},
+     false},
+    {"moved", {{(BASE + 1) * PAGE, REF, 16, false}}, 1, {-EBUSY, -EBUSY, -EBUSY}, false},
+    /* An area maps just its pages, read-only: it may lose write access. */
+    {"read-only", {{BASE * PAGE, REF, 16, true}}, 1, {-EBUSY, -EBUSY, 0}, false},
+    {"cut within the window", {{BASE * PAGE, REF, 6, false}}, 1, {-EBUSY, -EBUSY, 0}, false},
+};
+
+static int use_pages(int how, struct gmem_area *area)
+{
+    return how == 2 ? gmem_area_map(mem, map_pages(2, 2), false, area)
+                    : gmem_pin(mem, map_pages(2, 2), how == 1);
+}
+
+static void new_map_keeps_what_is_in_use_or_is_refused(void)
+{
+    for (size_t i = 0; i < 3 * ARRAY_SIZE(changes); i++) {
+        const struct map_change *change = &changes[i / 3];
+        struct gmem_run before = {BASE * PAGE, REF, 16, false};
+        struct gmem_area area = GMEM_AREA_NONE;
+        int how = (int)(i % 3), want = change->want[how];
+        size_t maps;
+
+        UT_REQUIRE(world());
+        UT_EQ(gmem_set_map(mem, &before, 1), 0);
+        UT_EQ(use_pages(how, &area), 0);
+        maps = fake_grants_map_calls(grants);
+        if (gmem_set_map(mem, change->runs, change->n) != want)
+            UT_STR(change->what, "is answered otherwise");
+        UT_EQ(gmem_map_runs(mem), want ? 1 : change->n);
+        UT_EQ(fake_grants_live(grants, REF + 2), 1);
+        UT_EQ(fake_grants_map_calls(grants), maps);
+        if (how < 2) {
+            expect_segment(map_pages(2, 2), how == 1, 2 * PAGE, 2 * PAGE);
+            gmem_unpin(mem, map_pages(2, 2), how == 1);
+        } else {
+            UT_TRUE(memcmp(area.base, fake_grants_memory(grants) + 2 * PAGE, 2 * PAGE) == 0);
+            gmem_area_unmap(mem, &area);
+        }
+        UT_EQ(gmem_set_map(mem, change->runs, change->n), 0);
+        UT_EQ(stats().pinned_pages, 0);
+        end();
+    }
+}
+
+static void new_map_unmaps_idle_windows_of_changed_pages_only(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+        struct gmem_run before = {BASE * PAGE, REF, 16, false};
+        uint8_t byte;
+
+        UT_REQUIRE(world());
+        UT_EQ(gmem_set_map(mem, &before, 1), 0);
+        UT_EQ(gmem_read(mem, BASE * PAGE, &byte, 1), 0);
+        UT_EQ(gmem_set_map(mem, changes[i].runs, changes[i].n), 0);
+        if (fake_grants_live(grants, REF) != changes[i].stays)
+            UT_STR(changes[i].what, "leaves the wrong windows");
+        end();
+    }
+}
+
+static void a_grown_run_is_usable_around_a_pinned_window(void)
+{
+    struct gmem_run run = run_of(0, 3, false);
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 3), true), 0);
+    for (uint32_t pages = 4; pages <= 8; pages++) {
+        run.pages = pages;
+        UT_EQ(gmem_set_map(mem, &run, 1), 0);
+        UT_EQ(gmem_pin(mem, map_pages(0, pages), true), 0);
+        expect_segment(map_pages(pages - 1, 1), true, (pages - 1) * PAGE, PAGE);
+    }
+    UT_EQ(fake_grants_live_pages(grants), 8);
+    for (uint32_t pages = 8; pages >= 4; pages--)
+        gmem_unpin(mem, map_pages(0, pages), true);
+    UT_EQ(stats().pinned_pages, 3);
+    gmem_unpin(mem, map_pages(0, 3), true);
+    UT_EQ(stats().pinned_pages, 0);
+    end();
+}
+
+/* A pin keeps its own window when its run becomes writable: the address is in a host IOMMU. */
+static void a_run_that_becomes_writable_serves_both(void)
+{
+    struct gmem_run run = run_of(0, 16, true);
+
+    UT_REQUIRE(world());
+    UT_TRUE(fake_grants_revoke(grants, REF_RO, 16) == 0);
+    UT_TRUE(fake_grants_grant(grants, REF_RO, 0, 16, false));
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_pin(mem, map_pages(1, 1), true), -EFAULT);
+    UT_EQ(gmem_pin(mem, map_pages(1, 1), false), 0);
+    run.read_only = false;
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 10), false), 0); /* the old one, and one of the next chunk */
+    UT_EQ(gmem_pin(mem, map_pages(1, 1), true), 0);
+    UT_EQ(fake_grants_live(grants, REF_RO + 1), 2);
+    gmem_unpin(mem, map_pages(1, 1), false);
+    UT_EQ(fake_grants_live(grants, REF_RO + 1), 2);
+    gmem_unpin(mem, map_pages(0, 10), false);
+    UT_EQ(fake_grants_live(grants, REF_RO + 1), 1); /* the old one is gone, with its last pin */
+    expect_segment(map_pages(1, 1), true, PAGE, PAGE);
+    gmem_unpin(mem, map_pages(1, 1), true);
+    UT_EQ(stats().pinned_pages, 0);
+    end();
+}
+
+static void a_map_of_many_runs_is_found_through(void)
+{
+    enum { RUNS = 10000 };
+    static struct gmem_run runs[RUNS];
+    uint8_t byte;
+
+    UT_REQUIRE(world());
+    for (uint32_t i = 0; i < RUNS; i++) /* backwards, every second frame, references reused */
+        runs[i] = (struct gmem_run){.address = (BASE + 2 * (uint64_t)(RUNS - 1 - i)) * PAGE,
+                                    .first_ref = REF + (RUNS - 1 - i) % GUEST,
+                                    .pages = 1};
+    UT_EQ(gmem_set_map(mem, runs, RUNS), 0);
+    UT_EQ(gmem_map_runs(mem), RUNS);
+    for (uint64_t i = 0; i < RUNS; i++) {
+        UT_EQ(gmem_read(mem, (BASE + 2 * i) * PAGE + 1, &byte, 1), 0);
+        UT_EQ(byte, fake_grants_memory(grants)[i % GUEST * PAGE + 1]);
+        UT_EQ(gmem_check(mem, bytes((BASE + 2 * i + 1) * PAGE, 1), false), -EFAULT);
+    }
+    end();
+}
+
+static void freeing_unmaps_pins_and_areas(void)
+{
+    struct gmem_area area = GMEM_AREA_NONE;
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 20), true), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 20), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 7), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 7), false), 0);
+    UT_EQ(gmem_area_map(mem, map_pages(30, 2), true, &area), 0);
+    end();
+}
+
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+/* Whatever the order of pins, a page is found in any window that has it. */
+static void pages_of_overlapping_grant_pins_are_found(void)
+{
+    enum { PINS = 60, SPAN = 64 };
+    static const struct gmem_limits roomy = {
+        .max_pages = 65536, .max_windows = 256, .max_pin_pages = 64, .window_pages = 8};
+    uint32_t seed = 5;
+
+    for (unsigned round = 0; round < 20; round++) {
+        unsigned covered[2][SPAN] = {{0}};
+
+        UT_REQUIRE(world_with(&fake_grants_ops, &roomy));
+        for (unsigned i = 0; i < PINS; i++) {
+            uint32_t n = 1 + next_random(&seed) % (round + 1);
+            uint32_t page = next_random(&seed) % (SPAN - n);
+            bool write = next_random(&seed) % 2;
+            void *hva = NULL;
+            uint64_t len;
+
+            UT_REQUIRE(gmem_pin(mem, grant_pages(REF + page, n), write) == 0);
+            for (uint32_t k = page; k < page + n; k++)
+                covered[write][k]++;
+            for (uint32_t k = 0; k < SPAN; k++) {
+                bool want_write = covered[1][k], want_read = want_write || covered[0][k];
+                struct range gpa = grant_pages(REF + k, 1);
+
+                UT_EQ(gmem_segment(mem, gpa, true, &hva, &len) == 0, want_write);
+                UT_EQ(gmem_segment(mem, gpa, false, &hva, &len) == 0, want_read);
+                if (want_read)
+                    UT_EQ(*(uint8_t *)hva, fake_grants_memory(grants)[k * PAGE]);
+            }
+        }
+        end();
+    }
+}
+
+/* Random pins of both kinds against counts of what must be live. */
+static void random_pins_leave_the_counts_of_a_model(void)
+{
+    enum { SLOTS = 40 };
+    struct {
+        struct range gpa;
+        bool write, used, grant;
+        uint32_t page, n;
+    } slots[SLOTS] = {0};
+    uint32_t seed = 1;
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    for (unsigned step = 0; step < 20000; step++) {
+        unsigned s = next_random(&seed) % SLOTS;
+
+        if (slots[s].used) {
+            gmem_unpin(mem, slots[s].gpa, slots[s].write);
+            slots[s].used = false;
+        } else {
+            uint32_t n = 1 + next_random(&seed) % 12, page = next_random(&seed) % (GUEST - n);
+            int r;
+
+            slots[s].grant = next_random(&seed) % 2;
+            slots[s].write = next_random(&seed) % 2;
+            slots[s].page = page;
+            slots[s].n = n;
+            slots[s].gpa = slots[s].grant ? grant_pages(REF + page, n) : map_pages(page, n);
+            if (next_random(&seed) % 8 == 0)
+                fake_grants_fail_map(grants, 1 + next_random(&seed) % 2, -EIO);
+            r = gmem_pin(mem, slots[s].gpa, slots[s].write);
+            fake_grants_fail_map(grants, 0, 0);
+            UT_REQUIRE(r == 0 || r == -ENOMEM || r == -EIO);
+            slots[s].used = r == 0;
+        }
+        UT_REQUIRE(stats().pages <= 64 && stats().windows <= 16);
+        UT_REQUIRE(stats().pages == fake_grants_live_pages(grants));
+        UT_REQUIRE(stats().windows == fake_grants_live_maps(grants));
+        for (unsigned i = 0; i < SLOTS; i++) {
+            void *hva;
+            uint64_t len;
+
+            if (!slots[i].used)
+                continue;
+            UT_REQUIRE(gmem_segment(mem, slots[i].gpa, slots[i].write, &hva, &len) == 0);
+            UT_REQUIRE(*(uint8_t *)hva == fake_grants_memory(grants)[slots[i].page * PAGE]);
+        }
+    }
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (slots[i].used)
+            gmem_unpin(mem, slots[i].gpa, slots[i].write);
+    }
+    UT_EQ(stats().pinned_pages, 0);
+    UT_EQ(gmem_set_map(mem, NULL, 0), 0);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    end();
+}
+
+static const struct ut_case cases[] = {
+    UT_CASE(limits_that_make_no_sense_are_refused),
+    UT_CASE(grant_addresses_have_exact_bounds),
+    UT_CASE(last_references_can_be_pinned),
+    UT_CASE(map_addresses_have_exact_bounds),
+    UT_CASE(a_map_reaches_up_to_bit_63),
+    UT_CASE(a_malformed_map_is_refused_and_the_old_one_stays),
+    UT_CASE(grant_window_lives_from_first_to_last_pin),
+    UT_CASE(ranges_within_a_page_share_the_window_of_the_page),
+    UT_CASE(offset_that_crosses_a_page_takes_the_next_reference),
+    UT_CASE(read_and_write_pins_of_the_same_grant_are_apart),
+    UT_CASE(overlapping_grant_pins_end_one_by_one),
+    UT_CASE(read_only_grants_serve_reads_only),
+    UT_CASE(map_windows_persist_and_a_pin_again_makes_no_call),
+    UT_CASE(pin_over_several_windows_has_a_segment_each),
+    UT_CASE(segment_of_what_is_not_pinned_is_refused),
+    UT_CASE(idle_windows_are_replaced_oldest_first),
+    UT_CASE(pinned_windows_are_never_replaced),
+    UT_CASE(a_chunk_that_does_not_fit_is_mapped_in_part),
+    UT_CASE(number_of_windows_is_limited),
+    UT_CASE(pages_of_one_pin_are_limited),
+    UT_CASE(a_full_budget_still_reads_and_writes),
+    UT_CASE(a_host_short_of_mappings_still_reads_the_map),
+    UT_CASE(direct_mappings_of_the_fake_are_the_memory_itself),
+    UT_CASE(failure_at_any_window_of_a_pin_undoes_it),
+    UT_CASE(failure_of_a_grant_pin_leaves_nothing),
+    UT_CASE(reads_and_writes_reach_the_right_bytes),
+    UT_CASE(unpinned_grants_are_copied_and_pinned_ones_read_in_place),
+    UT_CASE(a_section_keeps_temporary_windows_to_its_end),
+    UT_CASE(a_pin_in_a_section_takes_the_window_over),
+    UT_CASE(areas_are_contiguous_whatever_the_runs_are),
+    UT_CASE(areas_count_in_the_budget),
+    UT_CASE(new_map_keeps_what_is_in_use_or_is_refused),
+    UT_CASE(new_map_unmaps_idle_windows_of_changed_pages_only),
+    UT_CASE(a_grown_run_is_usable_around_a_pinned_window),
+    UT_CASE(a_run_that_becomes_writable_serves_both),
+    UT_CASE(a_map_of_many_runs_is_found_through),
+    UT_CASE(freeing_unmaps_pins_and_areas),
+    UT_CASE(pages_of_overlapping_grant_pins_are_found),
+    UT_CASE(random_pins_leave_the_counts_of_a_model),
+};
+
+int main(int argc, char **argv)
+{
+    return ut_main(argc, argv, "gmem", cases, ARRAY_SIZE(cases));
+}

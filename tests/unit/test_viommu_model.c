@@ -1,0 +1,598 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Random requests against the device and against a naive model of it: arrays, a linear search
+ * for everything, the clauses written down in the plainest way. Status, whole state, host and pins
+ * are compared after each request, with failures of host and memory thrown in.
+ */
+#include <config.h>
+
+#include "common/le.h"
+#include "tests/support/viommu_rig.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define N_ENDPOINTS 5u /* 8 to 10 model, 11 frames, 12 soft */
+#define N_VDOMAINS  6u /* 1 to 4 are in domain_range */
+#define N_PAGES     40u
+#define MAX_MAP     64u
+#define BYPASS      VIOMMU_ATTACH_F_BYPASS
+
+static struct rig rig;
+static uint64_t rng_state;
+
+static uint64_t rnd(uint64_t n)
+{
+    rng_state ^= rng_state << 13;
+    rng_state ^= rng_state >> 7;
+    rng_state ^= rng_state << 17;
+    return (rng_state >> 11) % n;
+}
+
+static bool one_in(uint64_t n)
+{
+    return rnd(n) == 0;
+}
+
+/* --- the naive model -------------------------------------------------------------------------- */
+
+struct naive_map {
+    uint32_t vdomain;
+    uint64_t first, last, phys;
+    uint32_t flags;
+    bool used;
+};
+
+static struct {
+    uint32_t vdomain[N_ENDPOINTS]; /* 0: none (0 is outside domain_range) */
+    bool is_bypass[N_VDOMAINS];
+    struct naive_map maps[MAX_MAP];
+    size_t max_maps, max_vdomains;
+    uint64_t granule;
+    bool bypass_byte;
+} naive;
+
+static const struct range naive_input = {PAGE, 36 * PAGE - 1};
+static const struct viommu_resv naive_resv = {{20 * PAGE, 21 * PAGE - 1}, 0}; /* endpoint 9 */
+
+static unsigned naive_members(uint32_t vdomain)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < N_ENDPOINTS; i++)
+        n += vdomain && naive.vdomain[i] == vdomain;
+    return n;
+}
+
+static size_t naive_count_maps(void)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < MAX_MAP; i++)
+        n += naive.maps[i].used;
+    return n;
+}
+
+static bool naive_hits(const struct naive_map *m, uint32_t vdomain, uint64_t first, uint64_t last)
+{
+    return m->used && m->vdomain == vdomain && m->first <= last && first <= m->last;
+}
+
+static void naive_leave(unsigned index)
+{
+    uint32_t old = naive.vdomain[index];
+
+    naive.vdomain[index] = 0;
+    if (!old || naive_members(old))
+        return;
+    for (size_t i = 0; i < MAX_MAP; i++) {
+        if (naive.maps[i].used && naive.maps[i].vdomain == old)
+            naive.maps[i].used = false;
+    }
+}
+
+static int naive_attach(uint32_t vdomain, uint32_t endpoint, uint32_t flags)
+{
+    unsigned index = endpoint - 8, n_vdomains = 0;
+    bool exists;
+
+    if (flags & ~BYPASS)
+        return VIOMMU_S_INVAL;
+    if (endpoint < 8 || index >= N_ENDPOINTS)
+        return VIOMMU_S_NOENT;
+    if (vdomain < 1 || vdomain > 4)
+        return VIOMMU_S_RANGE;
+    exists = naive_members(vdomain) > 0;
+    if (exists && naive.is_bypass[vdomain] != (flags == BYPASS))
+        return VIOMMU_S_INVAL;
+    if (naive.vdomain[index] == vdomain)
+        return VIOMMU_S_OK;
+    for (size_t i = 0; index == 1 && i < MAX_MAP; i++) {
+        if (naive_hits(&naive.maps[i], vdomain, naive_resv.range.first, naive_resv.range.last))
+            return VIOMMU_S_UNSUPP;
+    }
+    for (uint32_t d = 1; d <= 4; d++)
+        n_vdomains += naive_members(d) > 0;
+    if (naive_members(naive.vdomain[index]) == 1)
+        n_vdomains--;
+    if (!exists && n_vdomains >= naive.max_vdomains)
+        return VIOMMU_S_NOMEM;
+    naive_leave(index);
+    naive.vdomain[index] = vdomain;
+    naive.is_bypass[vdomain] = flags == BYPASS;
+    return VIOMMU_S_OK;
+}
+
+static int naive_detach(uint32_t vdomain, uint32_t endpoint)
+{
+    unsigned index = endpoint - 8;
+
+    if (endpoint < 8 || index >= N_ENDPOINTS)
+        return VIOMMU_S_NOENT;
+    if (!naive.vdomain[index])
+        return VIOMMU_S_INVAL;
+    /* vdomain 0 is no id here: it means the endpoint's bypass vdomain */
+    if (vdomain == 0 && !naive.is_bypass[naive.vdomain[index]])
+        return VIOMMU_S_INVAL;
+    if (vdomain != 0 && naive.vdomain[index] != vdomain)
+        return VIOMMU_S_INVAL;
+    naive_leave(index);
+    return VIOMMU_S_OK;
+}
+
+static int naive_vdomain(uint32_t vdomain)
+{
+    if (!naive_members(vdomain))
+        return VIOMMU_S_NOENT;
+    return naive.is_bypass[vdomain] ? VIOMMU_S_INVAL : VIOMMU_S_OK;
+}
+
+static int naive_map_ranges(const struct naive_map *m)
+{
+    if (m->last < m->first)
+        return VIOMMU_S_INVAL;
+    if (m->first % naive.granule || (m->last + 1) % naive.granule || m->phys % naive.granule)
+        return VIOMMU_S_RANGE;
+    if (m->first < naive_input.first || m->last > naive_input.last)
+        return VIOMMU_S_RANGE;
+    if (m->phys + (m->last - m->first) < m->phys)
+        return VIOMMU_S_RANGE;
+    if (m->phys + (m->last - m->first) >=
+        ((m->flags & MAP_W) ? RIG_RAM_SIZE : RIG_ROM_FIRST + RIG_ROM_SIZE))
+        return VIOMMU_S_FAULT;
+    return VIOMMU_S_OK;
+}
+
+static int naive_map(const struct naive_map *m)
+{
+    struct naive_map *slot = NULL;
+    int status;
+
+    if (m->flags & ~VIOMMU_MAP_F_MASK)
+        return VIOMMU_S_INVAL;
+    status = naive_vdomain(m->vdomain);
+    if (status == VIOMMU_S_OK)
+        status = naive_map_ranges(m);
+    if (status != VIOMMU_S_OK)
+        return status;
+    for (size_t i = 0; i < MAX_MAP; i++) {
+        if (naive_hits(&naive.maps[i], m->vdomain, m->first, m->last))
+            return VIOMMU_S_INVAL;
+        if (!naive.maps[i].used)
+            slot = &naive.maps[i];
+    }
+    if (naive.vdomain[1] == m->vdomain && m->first <= naive_resv.range.last &&
+        naive_resv.range.first <= m->last)
+        return VIOMMU_S_INVAL;
+    if (naive_count_maps() >= naive.max_maps)
+        return VIOMMU_S_NOMEM;
+    *slot = *m;
+    slot->used = true;
+    return VIOMMU_S_OK;
+}
+
+static int naive_unmap(uint32_t vdomain, uint64_t first, uint64_t last)
+{
+    int status = naive_vdomain(vdomain);
+
+    if (status != VIOMMU_S_OK)
+        return status;
+    if (last < first)
+        return VIOMMU_S_INVAL;
+    for (size_t i = 0; i < MAX_MAP; i++) {
+        const struct naive_map *m = &naive.maps[i];
+
+        if (naive_hits(m, vdomain, first, last) && (m->first < first || m->last > last))
+            return VIOMMU_S_RANGE;
+    }
+    for (size_t i = 0; i < MAX_MAP; i++) {
+        if (naive_hits(&naive.maps[i], vdomain, first, last))
+            naive.maps[i].used = false;
+    }
+    return VIOMMU_S_OK;
+}
+
+/* --- comparing -------------------------------------------------------------------------------- */
+
+static const char *compare_mappings(void)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < MAX_MAP; i++) {
+        const struct naive_map *m = &naive.maps[i];
+        struct imap_entry e;
+
+        if (!m->used)
+            continue;
+        n++;
+        if (!viommu_mapping_next(rig.v, m->vdomain, m->first, &e) || e.range.first != m->first ||
+            e.range.last != m->last || e.value != m->phys || e.flags != m->flags)
+            return "a mapping differs";
+    }
+    return n == viommu_n_mappings(rig.v) ? NULL : "the number of mappings differs";
+}
+
+static const char *compare_members(void)
+{
+    struct viommu_endpoint_info info;
+    struct viommu_vdomain_info vd;
+    size_t n = 0;
+
+    for (unsigned i = 0; i < N_ENDPOINTS; i++) {
+        uint32_t want = naive.vdomain[i];
+
+        if (!viommu_endpoint_next(rig.v, 8 + i, &info) || info.id != 8 + i)
+            return "an endpoint is missing";
+        if (info.attached != (want != 0) || (want && info.vdomain != want))
+            return "an attachment differs";
+        if (info.bypass != (want ? naive.is_bypass[want] : naive.bypass_byte))
+            return "the bypass of an endpoint differs";
+    }
+    for (uint32_t d = 1; d <= 4; d++) {
+        if (!naive_members(d))
+            continue;
+        n++;
+        if (!viommu_vdomain_next(rig.v, d, &vd) || vd.id != d || vd.bypass != naive.is_bypass[d] ||
+            vd.n_endpoints != naive_members(d))
+            return "a vdomain differs";
+    }
+    return n == viommu_n_vdomains(rig.v) ? NULL : "the number of vdomains differs";
+}
+
+/* Each endpoint's view of a few addresses. */
+static const char *compare_lookups(void)
+{
+    for (int k = 0; k < 8; k++) {
+        unsigned index = (unsigned)rnd(N_ENDPOINTS);
+        uint64_t addr = rnd(N_PAGES * PAGE), want = UINT64_MAX;
+        bool write = one_in(2);
+        uint32_t vd = naive.vdomain[index];
+
+        if (vd ? naive.is_bypass[vd] : naive.bypass_byte)
+            want = addr;
+        for (size_t i = 0; vd && i < MAX_MAP; i++) {
+            const struct naive_map *m = &naive.maps[i];
+
+            if (naive_hits(m, vd, addr, addr) && (m->flags & (write ? MAP_W : MAP_R)))
+                want = m->phys + (addr - m->first);
+        }
+        if (rig_lookup(&rig, 8 + index, addr, write) != want)
+            return "a translation differs";
+    }
+    return NULL;
+}
+
+static const char *compare(void)
+{
+    const char *wrong = compare_members();
+
+    if (!wrong)
+        wrong = compare_mappings();
+    return wrong ? wrong : compare_lookups();
+}
+
+/* --- random requests -------------------------------------------------------------------------- */
+
+struct step {
+    int got, want;
+    char text[128];
+};
+
+static uint64_t random_address(void)
+{
+    uint64_t addr = rnd(N_PAGES) * PAGE;
+
+    if (naive.granule == 1 && one_in(2))
+        addr += rnd(PAGE);
+    return one_in(60) ? addr + 1 + rnd(PAGE) : one_in(60) ? UINT64_MAX - rnd(PAGE) : addr;
+}
+
+static uint64_t random_end(uint64_t first)
+{
+    uint64_t size = (1 + rnd(6)) * PAGE;
+
+    if (naive.granule == 1 && one_in(2))
+        size = 1 + rnd(2 * PAGE);
+    if (one_in(40))
+        return rnd(N_PAGES) * PAGE - 1; /* may be inverted, or 2^64-1 */
+    return first + size - 1 < first ? UINT64_MAX : first + size - 1;
+}
+
+static uint64_t random_phys(void)
+{
+    uint64_t phys = rnd(RIG_RAM_SIZE / PAGE) * PAGE;
+
+    if (one_in(20))
+        phys = RIG_ROM_FIRST + rnd(RIG_ROM_SIZE / PAGE) * PAGE;
+    if (one_in(40))
+        phys = RIG_ROM_FIRST + RIG_ROM_SIZE + rnd(100) * PAGE;
+    return one_in(60) ? UINT64_MAX - PAGE + 1 : one_in(60) ? phys + rnd(PAGE) : phys;
+}
+
+static void step_attach(struct step *s)
+{
+    uint32_t vdomain = one_in(20) ? (uint32_t)rnd(N_VDOMAINS) : 1 + (uint32_t)rnd(4);
+    uint32_t endpoint = 8 + (uint32_t)rnd(one_in(20) ? 8 : N_ENDPOINTS);
+    uint32_t flags = one_in(30) ? (uint32_t)rnd(4) : one_in(4) ? BYPASS : 0;
+
+    snprintf(s->text, sizeof(s->text), "attach %u %u %u", vdomain, endpoint, flags);
+    s->got = rig_attach(&rig, vdomain, endpoint, flags);
+    if (s->want >= 0)
+        s->want = naive_attach(vdomain, endpoint, flags);
+}
+
+static void step_detach(struct step *s)
+{
+    uint32_t endpoint = 8 + (uint32_t)rnd(one_in(20) ? 8 : N_ENDPOINTS);
+    uint32_t vdomain = one_in(4) || endpoint >= 8 + N_ENDPOINTS ? (uint32_t)rnd(N_VDOMAINS)
+                                                                : naive.vdomain[endpoint - 8];
+
+    snprintf(s->text, sizeof(s->text), "detach %u %u", vdomain, endpoint);
+    s->got = rig_detach(&rig, vdomain, endpoint);
+    if (s->want >= 0)
+        s->want = naive_detach(vdomain, endpoint);
+}
+
+static void step_map(struct step *s)
+{
+    struct naive_map m = {
+        .vdomain = one_in(20) ? (uint32_t)rnd(N_VDOMAINS) : 1 + (uint32_t)rnd(4),
+        .first = random_address(),
+        .phys = random_phys(),
+        .flags = (uint32_t)rnd(one_in(40) ? 16 : 8),
+    };
+
+    m.last = random_end(m.first);
+    snprintf(s->text, sizeof(s->text), "map %u %#" PRIx64 "-%#" PRIx64 " %#" PRIx64 " %u",
+             m.vdomain, m.first, m.last, m.phys, m.flags);
+    s->got = rig_map(&rig, m.vdomain, m.first, m.last, m.phys, m.flags);
+    if (s->want >= 0)
+        s->want = naive_map(&m);
+}
+
+static void step_unmap(struct step *s)
+{
+    uint32_t vdomain = one_in(20) ? (uint32_t)rnd(N_VDOMAINS) : 1 + (uint32_t)rnd(4);
+    uint64_t first = random_address(), last = random_end(first);
+    const struct naive_map *m = &naive.maps[rnd(MAX_MAP)];
+
+    if (m->used && one_in(2)) {
+        vdomain = m->vdomain;
+        first = m->first;
+        last = m->last;
+    }
+    snprintf(s->text, sizeof(s->text), "unmap %u %#" PRIx64 "-%#" PRIx64, vdomain, first, last);
+    s->got = rig_unmap(&rig, vdomain, first, last);
+    if (s->want >= 0)
+        s->want = naive_unmap(vdomain, first, last);
+}
+
+static void step_device(struct step *s, bool may_reset)
+{
+    bool value = one_in(2);
+
+    if (may_reset && one_in(4)) {
+        snprintf(s->text, sizeof(s->text), "reset");
+        viommu_reset(rig.v);
+        UT_EQ(viommu_set_features(rig.v, VIOMMU_F_ALL), 0);
+        for (unsigned i = 0; i < N_ENDPOINTS; i++)
+            naive_leave(i);
+        s->got = s->want = 0;
+        return;
+    }
+    snprintf(s->text, sizeof(s->text), "bypass %d", value);
+    s->got = -viommu_bypass_write(rig.v, value);
+    if (s->want >= 0) {
+        naive.bypass_byte = value;
+        s->want = 0;
+    }
+}
+
+static void step(struct step *s, bool may_reset)
+{
+    uint64_t dice = rnd(100);
+
+    if (dice < 12)
+        step_attach(s);
+    else if (dice < 18)
+        step_detach(s);
+    else if (dice < 62)
+        step_map(s);
+    else if (dice < 97)
+        step_unmap(s);
+    else
+        step_device(s, may_reset);
+}
+
+/* Copies attachments, mappings and the byte from the device: after a step that went through. */
+static void naive_follow(void)
+{
+    struct viommu_endpoint_info info;
+    struct viommu_vdomain_info vd;
+    struct imap_entry e;
+    size_t n = 0;
+
+    memset(naive.maps, 0, sizeof(naive.maps));
+    naive.bypass_byte = viommu_bypass(rig.v);
+    for (unsigned i = 0; i < N_ENDPOINTS; i++) {
+        UT_TRUE(viommu_endpoint_next(rig.v, 8 + i, &info));
+        naive.vdomain[i] = info.attached ? info.vdomain : 0;
+    }
+    for (uint32_t d = 1; viommu_vdomain_next(rig.v, d, &vd); d = vd.id + 1) {
+        naive.is_bypass[vd.id] = vd.bypass;
+        for (uint64_t at = 0; n < MAX_MAP && viommu_mapping_next(rig.v, vd.id, at, &e);
+             at = e.range.last + 1) {
+            naive.maps[n++] = (struct naive_map){vd.id,   e.range.first, e.range.last,
+                                                 e.value, e.flags,       true};
+        }
+    }
+}
+
+/*
+ * A step in which a call of host or memory may fail. The naive model cannot know whether it does;
+ * so it checks that a refusal changed nothing, and follows what went through. A reset cannot be
+ * refused and is left out.
+ */
+static void failing_step(struct step *s)
+{
+    static const enum model_host_verb verbs[] = {HOST_MAP, HOST_SPACE_NEW, HOST_ATTACH,
+                                                 HOST_BYPASS_ON};
+    char *before, *after;
+
+    if (one_in(3)) {
+        model_space_fail(&rig.mem, one_in(2) ? SPACE_PIN : SPACE_SEGMENT, 1, -ENOMEM);
+    } else {
+        model_host_fail(&rig.host, verbs[rnd(ARRAY_SIZE(verbs))], 1 + (unsigned)rnd(3), 1, -ENOSPC);
+    }
+    before = rig_dump(&rig);
+    s->want = -1; /* the naive model stays where it is */
+    step(s, false);
+    after = rig_dump(&rig);
+    if (s->got != 0)
+        UT_STR(after, before);
+    else
+        naive_follow();
+    s->want = s->got;
+    free(before);
+    free(after);
+    memset(rig.host.fail_at, 0, sizeof(rig.host.fail_at));
+    memset(rig.mem.fail_at, 0, sizeof(rig.mem.fail_at));
+}
+
+static bool start(unsigned seed)
+{
+    struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
+
+    rng_state = 0x9e3779b97f4a7c15ull * (seed + 1);
+    memset(&naive, 0, sizeof(naive));
+    naive.granule = seed % 3 == 2 ? 1 : PAGE;
+    naive.max_maps = seed % 2 ? 12 : MAX_MAP;
+    naive.max_vdomains = seed % 2 ? 2 : 4;
+    c.page_size_mask = -naive.granule;
+    c.input_range = naive_input;
+    c.domain_range = (struct range){1, 4};
+    c.max_mappings = naive.max_maps;
+    c.max_vdomains = naive.max_vdomains;
+    if (!rig_start(&rig, &c))
+        return false;
+    rig.mem.segment_max = seed % 4 == 1 ? 3 * PAGE : 0;
+    rig.host.groups_share = seed % 4 == 3;
+    return rig_add(&rig, 8, &model_host_ops) == 0 &&
+           rig_add_resv(&rig, 9, &model_host_ops, &naive_resv, 1) == 0 &&
+           rig_add(&rig, 10, &model_host_ops) == 0 &&
+           rig_add(&rig, 11, &model_host_frame_ops) == 0 && rig_add_soft(&rig, 12) == 0;
+}
+
+static void run_plain(unsigned seed, unsigned n)
+{
+    UT_REQUIRE(start(seed));
+    for (unsigned i = 0; i < n; i++) {
+        struct step s = {.want = 0};
+        char *before = rig_dump(&rig), *after;
+        const char *wrong;
+
+        step(&s, true);
+        after = rig_dump(&rig);
+        wrong = compare();
+        if (!wrong && s.got != 0 && strcmp(before, after) != 0)
+            wrong = "a refused request changed something";
+        free(before);
+        free(after);
+        if (wrong || s.got != s.want)
+            printf("seed %u step %u: %s: got %d want %d\n", seed, i, s.text, s.got, s.want);
+        UT_STR(wrong ? wrong : "agreement", "agreement");
+        RIG_CHECK(&rig);
+        UT_REQUIRE(!wrong && s.got == s.want);
+    }
+    rig_stop(&rig);
+}
+
+static void random_requests_agree_with_the_naive_model(void)
+{
+    for (unsigned seed = 0; seed < 12; seed++)
+        run_plain(seed, 2500);
+}
+
+static void run_with_failures(unsigned seed, unsigned n)
+{
+    UT_REQUIRE(start(seed));
+    for (unsigned i = 0; i < n; i++) {
+        struct step s = {.want = 0};
+        const char *wrong;
+
+        if (one_in(3)) {
+            failing_step(&s);
+        } else {
+            step(&s, true);
+        }
+        wrong = compare();
+        if (wrong || s.got != s.want)
+            printf("seed %u step %u: %s: got %d want %d\n", seed, i, s.text, s.got, s.want);
+        UT_STR(wrong ? wrong : "agreement", "agreement");
+        RIG_CHECK(&rig);
+        UT_REQUIRE(!wrong && s.got == s.want);
+    }
+    rig_stop(&rig);
+}
+
+static void failures_of_host_and_memory_leave_no_trace(void)
+{
+    for (unsigned seed = 100; seed < 112; seed++)
+        run_with_failures(seed, 2500);
+}
+
+/* Random bytes as requests: answers keep their form, state and host keep in step. */
+static void random_bytes_do_no_harm(void)
+{
+    uint8_t req[VIOMMU_REQ_MAX + 8];
+
+    UT_REQUIRE(start(7));
+    for (unsigned i = 0; i < 20000; i++) {
+        size_t len = rnd(sizeof(req) + 1);
+
+        for (size_t k = 0; k < len; k++)
+            req[k] = (uint8_t)(one_in(2) ? rnd(256) : 0);
+        if (len > 0)
+            req[0] = (uint8_t)rnd(7);
+        if (len > 8) {
+            le32_store(req + 4, (uint32_t)rnd(13)); /* a vdomain or endpoint that may exist */
+            req[8] = (uint8_t)rnd(13);
+        }
+        (void)rig_send(&rig, req, len, rnd(600));
+        if (i % 64 == 0)
+            RIG_CHECK(&rig);
+    }
+    rig_stop(&rig);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct ut_case cases[] = {
+        UT_CASE(random_requests_agree_with_the_naive_model),
+        UT_CASE(failures_of_host_and_memory_leave_no_trace),
+        UT_CASE(random_bytes_do_no_harm),
+    };
+
+    return ut_main(argc, argv, "viommu_model", cases, ARRAY_SIZE(cases));
+}
