@@ -1,1 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
+
+TEMPLATES += scripts/xen-viommud.service
+if HAVE_XEN
+if INSTALL_UNITS
+systemdsystemunit_DATA = scripts/xen-viommud.service
+endif
+endif

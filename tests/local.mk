@@ -20,3 +20,7 @@ include tests/support/replay/local.mk
 # Proofs about the source tree itself.
 TESTS += tests/includes.tap
 EXTRA_DIST += tests/includes.tap
+
+# The whole daemon on fakexen.
+TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap
+EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/support/daemon.sh

@@ -174,7 +174,7 @@ static int connection_check(const struct device *d, const struct device_connecti
     if ((c->features & MUST_FEATURES) != MUST_FEATURES)
         return refuse(why, why_size, -EINVAL, "features: bits 32 and 33 are needed");
     if (c->control_ref == 0)
-        return refuse(why, why_size, -EINVAL, "control page: reference 0");
+        return refuse(why, why_size, -EINVAL, "control page: reference 0 is never valid");
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
         if (!queue_size_sound(c->queue[q].size, d->config.max_queue_size))
             return refuse(why, why_size, -EINVAL,
@@ -351,9 +351,8 @@ void device_reset(struct device *d)
 
 void device_break(struct device *d, const char *what, const char *why)
 {
+    /* Once per reset: nothing that could come here runs again before one. */
     d->running = false;
-    if (d->status & STATUS_NEEDS_RESET)
-        return;
     d->status |= STATUS_NEEDS_RESET;
     d->broken_why = why;
     d->breaks++;

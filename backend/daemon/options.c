@@ -21,11 +21,11 @@
 #endif
 
 /*
- * Two handles of the maptrack table per page on a PV backend domain, 262,144 in all by default:
- * half of them at most, the rest stays for the other backends of that domain.
+ * Xen's maptrack table has 262,144 handles for a whole backend domain by default, and gntdev takes
+ * two per page in a PV one: the default total is then all there is.
  */
-#define DEFAULT_PAGES            65536u
-#define DEFAULT_PAGES_PER_DEVICE 32768u
+#define DEFAULT_PAGES            131072u
+#define DEFAULT_PAGES_PER_DEVICE 65536u
 #define MAX_PAGES                (1ull << 28)
 
 enum option_key {
@@ -43,9 +43,9 @@ static const struct argp_option option_table[] = {
     {"syslog", OPT_SYSLOG, NULL, 0, "log to syslog (facility daemon) instead of stderr", 0},
     {"control", OPT_CONTROL, "PATH", 0, "control socket (default " VIOMMU_CONTROL_PATH ")", 0},
     {"pages", OPT_PAGES, "N", 0,
-     "grant pages that all guests together may have mapped (default 65536)", 0},
+     "grant pages that all guests together may have mapped (default 131072)", 0},
     {"pages-per-device", OPT_PAGES_PER_DEVICE, "N", 0,
-     "grant pages of a device without max-pages= in its configuration (default 32768)", 0},
+     "grant pages of a device without max-pages= in its configuration (default 65536)", 0},
     {"worker", OPT_WORKER, "FD", OPTION_HIDDEN, "internal: serve one guest", 0},
     {"platform", OPT_PLATFORM, "NAME", OPTION_HIDDEN, "hypervisor behind the daemon", 0},
     {.name = NULL},
@@ -123,8 +123,11 @@ static error_t parse_platform(const char *arg, const struct platform_ops **out,
     return 0;
 }
 
-static error_t check_all(const struct daemon_options *o, struct argp_state *state)
+static error_t check_all(struct daemon_options *o, struct argp_state *state)
 {
+    if (o->pages_per_device == 0)
+        o->pages_per_device = o->pages < DEFAULT_PAGES_PER_DEVICE ? o->pages
+                                                                  : DEFAULT_PAGES_PER_DEVICE;
     if (o->pages_per_device > o->pages) {
         argp_error(state, "--pages-per-device (%llu) exceeds --pages (%llu)",
                    (unsigned long long)o->pages_per_device, (unsigned long long)o->pages);
@@ -187,7 +190,6 @@ int daemon_options_parse(int argc, char **argv, unsigned argp_flags, struct daem
         .control_path = VIOMMU_CONTROL_PATH,
         .log_level = LOG_LEVEL_INFO,
         .pages = DEFAULT_PAGES,
-        .pages_per_device = DEFAULT_PAGES_PER_DEVICE,
         .worker_fd = -1,
         .platform = daemon_platforms[0],
     };

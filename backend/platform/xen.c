@@ -31,6 +31,7 @@
 
 struct platform {
     struct xentoollog_logger logger; /* the libraries hold a pointer to it */
+    struct ratelimit log_limit;
     xengnttab_handle *gnttab;
     xenevtchn_handle *evtchn;
     uint32_t domid;
@@ -56,17 +57,16 @@ struct channel {
 static void log_library(struct xentoollog_logger *logger, xentoollog_level level, int errnoval,
                         const char *context, const char *format, va_list al)
 {
-    static struct ratelimit limit = RATELIMIT_INIT(10, 1000);
+    struct platform *p = container_of(logger, struct platform, logger);
     char text[256];
 
-    (void)logger;
     if (level < XTL_NOTICE)
         return;
     vsnprintf(text, sizeof(text), format, al);
     if (errnoval >= 0)
-        log_guest(&limit, "%s: %s: %s", context ? context : "xen", text, strerror(errnoval));
+        log_guest(&p->log_limit, "%s: %s: %s", context ? context : "xen", text, strerror(errnoval));
     else
-        log_guest(&limit, "%s: %s", context ? context : "xen", text);
+        log_guest(&p->log_limit, "%s: %s", context ? context : "xen", text);
 }
 
 static void ignore_destroy(struct xentoollog_logger *logger)
@@ -331,6 +331,7 @@ static int xen_open(struct platform **out, uint32_t domid)
         return -ENOMEM;
     p->logger.vmessage = log_library;
     p->logger.destroy = ignore_destroy;
+    p->log_limit = (struct ratelimit)RATELIMIT_INIT(10, 1000);
     p->domid = domid;
     errno = 0;
     p->gnttab = xengnttab_open(&p->logger, 0);

@@ -10,19 +10,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/compiler.h"
+
 #define EXIT_HARNESS 99 /* automake's "hard error" */
 
-/* The texts that CUnit prints are kept as pointers until the end of the run. */
+/* CUnit keeps pointers to the texts that it prints: they live until the end of the run. */
+static char *kept[256];
+static unsigned n_kept;
+
 static const char *keep(char *text)
 {
-    static char *kept[256];
-    static unsigned n;
+    if (!text || n_kept == ARRAY_SIZE(kept)) {
+        free(text);
+        return "(values of this failure not kept)";
+    }
+    kept[n_kept++] = text;
+    return text;
+}
 
-    if (n == 256)
-        return "(values of further failures not kept)";
-    if (text)
-        kept[n++] = text;
-    return text ? text : "(out of memory)";
+static void free_kept(void)
+{
+    while (n_kept > 0)
+        free(kept[--n_kept]);
 }
 
 void ut_eq_u64(uint64_t actual, uint64_t expected, const char *actual_text,
@@ -94,6 +103,7 @@ int ut_main(int argc, char **argv, const char *suite_name, const struct ut_case 
     failed = CU_get_number_of_tests_failed() + CU_get_number_of_suites_failed();
     run = CU_get_number_of_tests_run();
     CU_cleanup_registry();
+    free_kept();
     if (run == 0)
         return EXIT_HARNESS;
     /* scripts/count-results adds these up. */

@@ -10,3 +10,17 @@ DEVICE_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/daemon
 tests_unit_test_device_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_device_LDADD = $(DEVICE_TEST_LIBS)
 endif
+
+# Supervisor and worker: what is pure of them.
+if HAVE_CUNIT
+PROCESS_TESTS = tests/unit/test_msg tests/unit/test_options
+check_PROGRAMS += $(PROCESS_TESTS)
+TESTS += $(PROCESS_TESTS)
+PROCESS_TEST_LIBS = tests/support/libut.a backend/daemon/libdaemon.a \
+	xenstore/libviommu_xenstore.a common/libcommon.a $(JANSSON_LIBS) $(CUNIT_LIBS)
+
+tests_unit_test_msg_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_msg_LDADD = $(PROCESS_TEST_LIBS)
+tests_unit_test_options_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_options_LDADD = $(PROCESS_TEST_LIBS)
+endif

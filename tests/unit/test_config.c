@@ -377,6 +377,22 @@ static void a_nodes_name_and_id_must_agree(void)
     refuse_endpoint("endpoint-8", "id=8 driver=soft", -EINVAL, "8 lower-case hex digits");
 }
 
+static void same_endpoint(const struct config_endpoint *a, const struct config_endpoint *b)
+{
+    UT_EQ(a->id, b->id);
+    UT_EQ(a->driver, b->driver);
+    UT_STR(a->device, b->device);
+    UT_EQ(a->has_guest, b->has_guest);
+    UT_TRUE(memcmp(&a->guest, &b->guest, sizeof(a->guest)) == 0);
+    UT_EQ(a->msi, b->msi);
+    UT_REQUIRE(a->n_resv == b->n_resv);
+    for (size_t i = 0; i < a->n_resv; i++) {
+        UT_EQ(a->resv[i].range.first, b->resv[i].range.first);
+        UT_EQ(a->resv[i].range.last, b->resv[i].range.last);
+        UT_EQ(a->resv[i].msi, b->resv[i].msi);
+    }
+}
+
 static void a_formatted_endpoint_parses_back(void)
 {
     static const char *const texts[] = {
@@ -394,7 +410,7 @@ static void a_formatted_endpoint_parses_back(void)
         UT_REQUIRE(config_endpoint_parse(NULL, texts[i], &a, why) == 0);
         UT_REQUIRE(config_endpoint_format(&a, text, sizeof(text)) == 0);
         UT_REQUIRE(config_endpoint_parse(NULL, text, &b, why) == 0);
-        UT_TRUE(memcmp(&a, &b, sizeof(a)) == 0);
+        same_endpoint(&a, &b);
         if (i != 2)
             UT_STR(text, texts[i]);
         UT_EQ((int64_t)config_endpoint_format(&a, text, strlen(texts[i])), -E2BIG);

@@ -33,6 +33,8 @@ struct rig {
     unsigned n_closed;
     int reason;
     bool free_in_message, echo;
+    int reuse; /* with free_in_message: takes over the descriptor's number */
+    int reused;
 };
 
 static void drop_fds(struct rig *rig)
@@ -54,8 +56,10 @@ static void on_message(struct ctl_conn *conn, json_t *msg, const int *fds, size_
     rig->n_fds = n_fds;
     if (rig->echo)
         UT_EQ(ctl_conn_send(conn, msg, fds, n_fds), 0);
-    if (rig->free_in_message)
+    if (rig->free_in_message) {
         rig->conn = ctl_conn_free(conn);
+        rig->reused = rig->reuse > 0 ? dup(rig->reuse) : -1;
+    }
 }
 
 static void on_closed(struct ctl_conn *conn, int reason, void *ctx)
@@ -156,6 +160,32 @@ static void peer_writes_with_fds(struct rig *rig, const void *data, size_t len, 
     for (unsigned i = 0; i < n_fds; i++)
         memcpy(CMSG_DATA(c) + i * sizeof(int), &rig->peer, sizeof(int));
     UT_EQ(sendmsg(rig->peer, &mh, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+/* Reads as the peer; descriptors that come along are counted and closed. */
+static size_t peer_reads(struct rig *rig, char *buf, size_t size, unsigned *n_fds_io)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(PEER_FDS_MAX * sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = buf, .iov_len = size};
+    struct msghdr mh = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control.bytes,
+                        .msg_controllen = sizeof(control.bytes)};
+    ssize_t n = recvmsg(rig->peer, &mh, MSG_DONTWAIT);
+    struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
+    size_t n_fds = c ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+
+    for (size_t i = 0; i < n_fds; i++) {
+        int fd;
+
+        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+        close(fd);
+    }
+    *n_fds_io += (unsigned)n_fds;
+    return n > 0 ? (size_t)n : 0;
 }
 
 static const char *last_command(const struct rig *rig)
@@ -408,40 +438,33 @@ static void an_answer_takes_descriptors_back(void)
 {
     struct rig rig;
     unsigned before = count_fds();
+    unsigned n_fds = 0;
     char frame[200], got[200];
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(PEER_FDS_MAX * sizeof(int))];
-    } control;
-    struct iovec iov = {.iov_base = got, .iov_len = sizeof(got)};
-    struct msghdr mh = {.msg_iov = &iov,
-                        .msg_iovlen = 1,
-                        .msg_control = control.bytes,
-                        .msg_controllen = sizeof(control.bytes)};
     size_t len = make_frame(frame, "{\"command\":\"echo\"}");
-    int fd;
 
     UT_REQUIRE(rig_init(&rig));
     rig.echo = true;
     peer_writes_with_fds(&rig, frame, len, 1);
     turns(&rig, 1);
-    UT_EQ(recvmsg(rig.peer, &mh, MSG_DONTWAIT), (ssize_t)len);
+    UT_EQ(peer_reads(&rig, got, sizeof(got), &n_fds), len);
     UT_TRUE(memcmp(got, frame, len) == 0);
-    UT_REQUIRE(CMSG_FIRSTHDR(&mh) != NULL);
-    UT_EQ(CMSG_FIRSTHDR(&mh)->cmsg_len, CMSG_LEN(sizeof(int)));
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof(fd));
-    close(fd);
+    UT_EQ(n_fds, 1);
     rig_fini(&rig);
     UT_EQ(count_fds(), before);
 }
 
+/* The number of its descriptor may be another's by the time that the callback returns. */
 static void a_connection_can_be_freed_in_its_callback(void)
 {
     struct rig rig;
+    int other[2];
 
     UT_REQUIRE(rig_init(&rig));
+    UT_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, other) == 0);
+    UT_EQ(send(other[1], "\2\0\0\0{}", 6, 0), 6);
     rig.free_in_message = true;
     rig.echo = true;
+    rig.reuse = other[0];
     peer_says(&rig, "{\"command\":\"one\"}");
     peer_says(&rig, "{\"command\":\"two\"}");
     turns(&rig, 3);
@@ -449,6 +472,9 @@ static void a_connection_can_be_freed_in_its_callback(void)
     UT_EQ(rig.n_closed, 0);
     UT_TRUE(!rig.conn);
     rig_fini(&rig);
+    close(rig.reused);
+    close(other[0]);
+    close(other[1]);
 }
 
 static json_t *big_message(size_t size)
@@ -520,22 +546,23 @@ static void a_slow_reader_gets_everything(void)
     json_t *msg = big_message(200 * 1024);
     char *buf = malloc(65536);
     size_t got = 0, want = 10 * (200 * 1024 + 8 + 4);
+    unsigned n_fds = 0, before = count_fds();
 
     UT_REQUIRE(msg && buf && rig_init(&rig));
     for (unsigned i = 0; i < 10; i++)
-        UT_EQ(ctl_conn_send(rig.conn, msg, NULL, 0), 0);
+        UT_EQ(ctl_conn_send(rig.conn, msg, &rig.peer, 1), 0);
     for (unsigned i = 0; i < 1000 && got < want; i++) {
-        ssize_t n = recv(rig.peer, buf, 65536, MSG_DONTWAIT);
-
-        got += n > 0 ? (size_t)n : 0;
+        got += peer_reads(&rig, buf, 65536, &n_fds);
         turns(&rig, 1);
     }
     UT_EQ(got, want);
-    UT_EQ(recv(rig.peer, buf, 65536, MSG_DONTWAIT), -1);
+    UT_EQ(n_fds, 10); /* once with each message, however many writes it took */
+    UT_EQ(peer_reads(&rig, buf, 65536, &n_fds), 0);
     UT_EQ(rig.n_closed, 0);
     free(buf);
     json_decref(msg);
     rig_fini(&rig);
+    UT_EQ(count_fds(), before);
 }
 
 static void sending_to_a_peer_that_left_is_no_signal(void)

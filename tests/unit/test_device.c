@@ -48,6 +48,7 @@ struct rig {
 };
 
 static unsigned log_lines;
+static const struct grant_ops *platform = &fake_grants_ops;
 
 static void count_log(enum log_level level, const char *line, void *ctx)
 {
@@ -129,10 +130,8 @@ static bool rig_open(struct rig *r, const struct device_config *config, uint64_t
     struct viommu_endpoint_config ep = {
         .id = EP, .ops = &soft_iommu_ops, .caps = SOFT_IOMMU_CAPS, .aperture = {0, UINT64_MAX}};
     struct device_config def = DEVICE_CONFIG_DEFAULT;
-    struct device_host host = {.grants = &fake_grants_ops,
-                               .notify_queue = on_queue,
-                               .notify_control = on_control,
-                               .ctx = r};
+    struct device_host host = {
+        .grants = platform, .notify_queue = on_queue, .notify_control = on_control, .ctx = r};
     const char *why;
 
     *r = (struct rig){.f = fake_grants_new(RAM_PAGES + FRONTEND_PAGES, false)};
@@ -305,6 +304,29 @@ static int dma_write(struct rig *r, uint64_t iova, uint8_t byte)
 static void provoke_fault(struct rig *r, uint64_t iova)
 {
     UT_EQ(dma_write(r, iova, 0), -EACCES);
+}
+
+/* Posts an event buffer; it is not announced by a kick. */
+static uint8_t *post_event(struct rig *r, uint32_t len, bool write)
+{
+    uint8_t *bytes = guest_alloc(&r->arena, len, 1);
+    struct guest_buf buf = {.len = len, .write = write};
+
+    if (!bytes)
+        return NULL;
+    memset(bytes, 0xee, len);
+    buf.addr = guest_address(&r->arena, bytes);
+    UT_TRUE(guest_ring_add(&r->ring[VIOMMU_QUEUE_EVENT], &buf, 1, 1) >= 0);
+    (void)guest_ring_publish(&r->ring[VIOMMU_QUEUE_EVENT]);
+    return bytes;
+}
+
+/* The used length of the next event buffer that came back; 0x1000 if none did. */
+static uint32_t event_used(struct rig *r)
+{
+    uint32_t head, used;
+
+    return guest_ring_used(&r->ring[VIOMMU_QUEUE_EVENT], &head, &used) ? used : 0x1000;
 }
 
 /* --- grant maps --------------------------------------------------------------------------------
@@ -538,7 +560,7 @@ static void refused_frontends_leave_nothing_and_can_come_again(void)
         {fe_feature_not_offered, "features: 0x800000000 "},
         {fe_no_version_1, "features: bits 32 and 33"},
         {fe_no_access_platform, "features: bits 32 and 33"},
-        {fe_control_ref_0, "control page: reference 0"},
+        {fe_control_ref_0, "control page: reference 0 is never"},
         {fe_control_not_granted, "control page: reference 77"},
         {fe_control_read_only, "control page: reference"},
         {fe_wrong_magic, "control page: wrong magic"},
@@ -708,6 +730,19 @@ static void failed_stops_the_queues(void)
     UT_EQ(attach(&r, 1), UNWRITTEN + 1);
     UT_EQ(status(&r, READY), READY | STATUS_FAILED);
     UT_EQ(attach(&r, 1), UNWRITTEN + 1);
+    rig_close(&r);
+}
+
+static void driver_ok_twice_does_not_start_the_rings_again(void)
+{
+    struct rig r;
+
+    UT_REQUIRE(rig_run(&r, NULL));
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    UT_EQ(status(&r, READY), READY);
+    UT_EQ(guest_ring_used_idx(&r.ring[VIOMMU_QUEUE_REQUEST]), 1);
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    UT_EQ(guest_ring_used_idx(&r.ring[VIOMMU_QUEUE_REQUEST]), 2);
     rig_close(&r);
 }
 
@@ -1021,6 +1056,29 @@ static void windows_are_gone_when_the_answer_is_there(void)
     rig_close(&r);
 }
 
+/* A batch of requests shares the windows for its buffers, and none is left when it is answered. */
+static void without_grant_copy_buffers_are_free_too(void)
+{
+    size_t before;
+    struct rig r;
+
+    platform = &fake_grants_ops_no_copy;
+    if (rig_run(&r, NULL)) {
+        before = fake_grants_live_maps(r.f);
+        UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+        UT_EQ(fake_grants_live_maps(r.f), before);
+        UT_TRUE(post_event(&r, VIOMMU_FAULT_SIZE, true) != NULL);
+        provoke_fault(&r, 0x1000);
+        device_deliver_faults(r.d);
+        UT_EQ(event_used(&r), VIOMMU_FAULT_SIZE);
+        UT_EQ(fake_grants_live_maps(r.f), before);
+        rig_close(&r);
+    } else {
+        UT_TRUE(false);
+    }
+    platform = &fake_grants_ops;
+}
+
 static void the_budget_bounds_a_wake_up_and_each_batch_notifies_once(void)
 {
     struct device_config config = DEVICE_CONFIG_DEFAULT;
@@ -1172,29 +1230,6 @@ static void broken_rings_are_logged_within_a_limit(void)
 
 /* --- event queue -------------------------------------------------------------------------------
  */
-
-/* Posts an event buffer; it is not announced by a kick. */
-static uint8_t *post_event(struct rig *r, uint32_t len, bool write)
-{
-    uint8_t *bytes = guest_alloc(&r->arena, len, 1);
-    struct guest_buf buf = {.len = len, .write = write};
-
-    if (!bytes)
-        return NULL;
-    memset(bytes, 0xee, len);
-    buf.addr = guest_address(&r->arena, bytes);
-    UT_TRUE(guest_ring_add(&r->ring[VIOMMU_QUEUE_EVENT], &buf, 1, 1) >= 0);
-    (void)guest_ring_publish(&r->ring[VIOMMU_QUEUE_EVENT]);
-    return bytes;
-}
-
-/* The used length of the next event buffer that came back; 0x1000 if none did. */
-static uint32_t event_used(struct rig *r)
-{
-    uint32_t head, used;
-
-    return guest_ring_used(&r->ring[VIOMMU_QUEUE_EVENT], &head, &used) ? used : 0x1000;
-}
 
 static void faults_wait_for_buffers_and_are_delivered_without_a_kick(void)
 {
@@ -1385,6 +1420,7 @@ static const struct ut_case cases[] = {
     UT_CASE(steps_out_of_order_are_left_out),
     UT_CASE(only_a_new_sequence_number_counts),
     UT_CASE(failed_stops_the_queues),
+    UT_CASE(driver_ok_twice_does_not_start_the_rings_again),
     UT_CASE(reset_forgets_everything_but_bypass),
     UT_CASE(reset_ends_the_windows_of_grant_addresses),
     UT_CASE(a_ring_that_cannot_be_mapped_again_needs_another_reset),
@@ -1394,6 +1430,7 @@ static const struct ut_case cases[] = {
     UT_CASE(malformed_maps_leave_the_old_one),
     UT_CASE(a_chain_of_full_pages_is_one_map),
     UT_CASE(windows_are_gone_when_the_answer_is_there),
+    UT_CASE(without_grant_copy_buffers_are_free_too),
     UT_CASE(the_budget_bounds_a_wake_up_and_each_batch_notifies_once),
     UT_CASE(work_that_driver_ok_finds_beyond_the_budget_is_told),
     UT_CASE(an_unwanted_interrupt_is_not_sent),

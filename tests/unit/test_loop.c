@@ -70,7 +70,7 @@ struct actor {
     struct loop_source *victim;
     char name;
     unsigned events;
-    bool free_own, free_victim, again, quit;
+    bool free_own, free_victim, disarm_victim, again, quit;
 };
 
 static void act(void *ctx)
@@ -80,6 +80,8 @@ static void act(void *ctx)
     leave(a->name);
     if (a->free_victim)
         a->victim = loop_source_free(a->victim);
+    if (a->disarm_victim)
+        loop_timer_disarm(a->victim);
     if (a->again && a->own)
         loop_defer(a->own);
     if (a->free_own)
@@ -309,20 +311,23 @@ static void a_timer_armed_in_a_turn_waits_for_the_next(void)
 
 static void an_expired_timer_can_still_be_stopped(void)
 {
-    struct loop *loop = loop_new();
-    struct actor a = {.name = 'a', .free_victim = true}, b = {.name = 'b'};
+    for (unsigned i = 0; i < 2; i++) {
+        struct loop *loop = loop_new();
+        struct actor a = {.name = 'a', .free_victim = i == 0, .disarm_victim = i == 1};
+        struct actor b = {.name = 'b'};
 
-    UT_REQUIRE(loop);
-    set_clock_ms(100);
-    a.own = loop_add_timer(loop, act, &a);
-    b.own = a.victim = loop_add_timer(loop, act, &b);
-    UT_REQUIRE(a.own && b.own);
-    loop_timer_arm_ms(a.own, 1);
-    loop_timer_arm_ms(b.own, 2);
-    set_clock_ms(200);
-    UT_STR(turn(loop), "a");
-    UT_STR(turn(loop), "");
-    loop_free(loop);
+        UT_REQUIRE(loop);
+        set_clock_ms(100);
+        a.own = loop_add_timer(loop, act, &a);
+        b.own = a.victim = loop_add_timer(loop, act, &b);
+        UT_REQUIRE(a.own && b.own);
+        loop_timer_arm_ms(a.own, 1);
+        loop_timer_arm_ms(b.own, 2);
+        set_clock_ms(200);
+        UT_STR(turn(loop), "a");
+        UT_STR(turn(loop), "");
+        loop_free(loop);
+    }
 }
 
 static void deferred_work_takes_turns_with_the_others(void)
@@ -432,6 +437,9 @@ static void the_loop_runs_until_told_to_quit(void)
     loop_quit(loop, 7);
     UT_EQ(loop_run(loop), 7);
     UT_STR(trail, "ab");
+    loop_defer(a.own);
+    UT_EQ(loop_run(loop), 42);
+    UT_STR(trail, "aba");
     UT_TRUE(!loop_free(loop));
     UT_TRUE(!loop_free(NULL));
 }

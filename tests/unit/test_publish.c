@@ -309,6 +309,8 @@ static void another_directory_in_its_place_is_left_alone(void)
             UT_EQ(publish_nodes(&t.xs, &t.dev, &offer), 0);
             UT_EQ(publish_state(&t.xs, &t.dev, XENBUS_INIT_WAIT), 0);
             UT_EQ(publish_state(&t.xs, &t.dev, XENBUS_CONNECTED), 0);
+            if (i == 9)
+                UT_EQ(endpoint_node_write(&t.xs, &t.dev, &soft_8), 0);
             t.f->n_calls = 0;
             t.f->hook = act_at_call;
             t.f->hook_ctx = &at;

@@ -23,7 +23,8 @@ static int spawn(struct fx_server *s, uint32_t maptrack, int out_fd)
 {
     const char *build = getenv("VIOMMU_BUILDDIR");
     char path[4096], track[16], flag_dir[] = "--dir", flag_track[] = "--maptrack";
-    char *argv[] = {path, flag_dir, s->dir, maptrack ? flag_track : NULL, track, NULL};
+    char flag_parent[] = "--exit-with-parent";
+    char *argv[] = {path, flag_parent, flag_dir, s->dir, maptrack ? flag_track : NULL, track, NULL};
     posix_spawn_file_actions_t actions;
     int r;
 

@@ -11,9 +11,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "common/log.h"
@@ -28,14 +30,16 @@
 struct options {
     const char *dir;
     uint32_t maptrack;
+    bool exit_with_parent;
 };
 
 static void usage(FILE *to)
 {
-    fputs("usage: fakexen --dir DIR [--maptrack HANDLES]\n"
+    fputs("usage: fakexen --dir DIR [--maptrack HANDLES] [--exit-with-parent]\n"
           "Stands in for Xen, xenstored and the toolstack; stays in the foreground and prints\n"
           "\"ready\" when its sockets in DIR (created if missing) are listening.\n"
-          "  --maptrack HANDLES  grant mappings that one domain may hold (default 262144)\n",
+          "  --maptrack HANDLES  grant mappings that one domain may hold (default 262144)\n"
+          "  --exit-with-parent  end with the process that started it, for tests\n",
           to);
 }
 
@@ -44,6 +48,7 @@ static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {{"dir", required_argument, NULL, 'd'},
                                           {"maptrack", required_argument, NULL, 'm'},
+                                          {"exit-with-parent", no_argument, NULL, 'p'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     int c;
@@ -51,6 +56,8 @@ static int parse(int argc, char **argv, struct options *o)
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (c == 'd') {
             o->dir = optarg;
+        } else if (c == 'p') {
+            o->exit_with_parent = true;
         } else if (c == 'm' && parse_u32(optarg, 1u << 30, &o->maptrack) == 0) {
             continue;
         } else {
@@ -83,6 +90,8 @@ static int start(struct server *s, const struct options *o)
     char path[4096];
     int r;
 
+    if (o->exit_with_parent && prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+        return -errno;
     s->loop = loop_new();
     s->store = store_new();
     if (!s->loop || !s->store || !loop_add_signal(s->loop, SIGTERM, on_signal, s->loop) ||

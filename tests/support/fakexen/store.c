@@ -629,11 +629,11 @@ static int do_rm(struct store_tx *tx, const char *path)
     struct access *a, *up;
     int r;
 
-    if (!parent)
-        return strcmp(path, "/") == 0 ? -EINVAL : -ENOMEM;
     r = lookup(tx, path, STORE_WRITE, &a);
     if (r < 0 && r != -ENOENT)
         return r;
+    if (!parent)
+        return strcmp(path, "/") == 0 ? -EINVAL : -ENOMEM;
     if (tx_access(tx, parent, &up) < 0)
         return -ENOMEM;
     if (r == -ENOENT)

@@ -281,8 +281,10 @@ static int endpoint_add(struct guest *g, uint32_t id, char *why, size_t why_size
             resv[config.n_resv++] = o->resv[i].resv;
     }
     rc = viommu_endpoint_add(device_viommu(g->device), &config, &reason);
-    if (rc == -EEXIST)
+    if (rc == -EEXIST) {
         reason = "named twice";
+        rc = -EINVAL;
+    }
     return rc ? failed(why, why_size, rc, "endpoint %#x: %s", (unsigned)id, reason) : 0;
 }
 

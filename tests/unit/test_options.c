@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The daemon's command line: defaults, every option, and what is refused. */
+#include <config.h>
+
+#include "backend/daemon/options.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/support/ut.h"
+
+static const struct platform_ops first_platform = {.name = "first"};
+static const struct platform_ops second_platform = {.name = "second"};
+const struct platform_ops *const daemon_platforms[] = {&first_platform, &second_platform, NULL};
+
+#define MAX_ARGS 4
+
+static int parse(const char *a, const char *b, struct daemon_options *out)
+{
+    char words[MAX_ARGS][64] = {"xen-viommud"};
+    char *argv[MAX_ARGS + 1] = {words[0]};
+    int argc = 1;
+
+    if (a) {
+        snprintf(words[argc], sizeof(words[0]), "%s", a);
+        argv[argc] = words[argc];
+        argc++;
+    }
+    if (b) {
+        snprintf(words[argc], sizeof(words[0]), "%s", b);
+        argv[argc] = words[argc];
+        argc++;
+    }
+    return daemon_options_parse(argc, argv, ARGP_SILENT, out);
+}
+
+static void defaults_make_a_supervisor_on_the_first_platform(void)
+{
+    struct daemon_options o;
+
+    UT_EQ(parse(NULL, NULL, &o), 0);
+    UT_EQ(o.worker_fd, (uint64_t)-1);
+    UT_EQ(o.log_level, LOG_LEVEL_INFO);
+    UT_FALSE(o.syslog);
+    UT_TRUE(o.platform == &first_platform);
+    UT_EQ(o.pages, 131072);
+    UT_EQ(o.pages_per_device, 65536);
+    UT_TRUE(strstr(o.control_path, "/xen-viommu/control.sock") != NULL);
+}
+
+static void options_take_their_values(void)
+{
+    struct daemon_options o;
+
+    UT_EQ(parse("--log-level=debug", "--syslog", &o), 0);
+    UT_EQ(o.log_level, LOG_LEVEL_DEBUG);
+    UT_TRUE(o.syslog);
+    UT_EQ(parse("--pages=1000", "--pages-per-device=0x3e8", &o), 0);
+    UT_EQ(o.pages, 1000);
+    UT_EQ(o.pages_per_device, 1000);
+    UT_EQ(parse("--pages=100", NULL, &o), 0);
+    UT_EQ(o.pages_per_device, 100); /* a small total is enough to say */
+    UT_EQ(parse("--worker=3", "--platform=second", &o), 0);
+    UT_EQ(o.worker_fd, 3);
+    UT_TRUE(o.platform == &second_platform);
+}
+
+static void wrong_values_are_refused_and_nothing_is_written(void)
+{
+    static const char *const bad[][2] = {
+        {"--log-level=loud", NULL},
+        {"--log-level=", NULL},
+        {"--control=relative/path", NULL},
+        {"--control=", NULL},
+        {"--pages=0", NULL},
+        {"--pages=-1", NULL},
+        {"--pages=12x", NULL},
+        {"--pages=99999999999999999999", NULL},
+        {"--pages-per-device=0", NULL},
+        {"--pages=100", "--pages-per-device=101"},
+        {"--worker=2", NULL},
+        {"--worker=x", NULL},
+        {"--platform=third", NULL},
+        {"--unknown", NULL},
+        {"argument", NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct daemon_options o = {.pages = 77};
+
+        UT_TRUE(parse(bad[i][0], bad[i][1], &o) != 0);
+        UT_EQ(o.pages, 77);
+    }
+}
+
+static void log_levels_have_names_that_parse_back(void)
+{
+    enum log_level out = LOG_LEVEL_ERR;
+
+    for (enum log_level level = LOG_LEVEL_ERR; level <= LOG_LEVEL_DEBUG; level++) {
+        UT_EQ(log_level_parse(log_level_name(level), &out), 0);
+        UT_EQ(out, level);
+    }
+    UT_TRUE(log_level_parse("Info", &out) < 0);
+    UT_EQ(out, LOG_LEVEL_DEBUG);
+}
+
+static const struct ut_case cases[] = {
+    UT_CASE(defaults_make_a_supervisor_on_the_first_platform),
+    UT_CASE(options_take_their_values),
+    UT_CASE(wrong_values_are_refused_and_nothing_is_written),
+    UT_CASE(log_levels_have_names_that_parse_back),
+};
+
+int main(int argc, char **argv)
+{
+    return ut_main(argc, argv, "options", cases, ARRAY_SIZE(cases));
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* platform_xen against mocked Xen libraries: errno mapping, exact unmaps, the order of unmasking.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "backend/platform/platform.h"
+#include "common/log.h"
+#include "tests/support/mock_xenlibs.h"
+#include "tests/support/ut.h"
+
+#define GUEST 7
+
+static const struct platform_ops *const ops = &platform_xen;
+
+static struct platform *open_guest(void)
+{
+    struct platform *p = NULL;
+
+    mock_xen_reset();
+    return ops->open(&p, GUEST) == 0 ? p : NULL;
+}
+
+static void open_fails_whole_and_says_why(void)
+{
+    struct platform *p = NULL;
+
+    mock_xen_reset();
+    mock_xen.fail_gnttab_open = ENOENT;
+    UT_EQ(ops->open(&p, GUEST), -ENOENT);
+    UT_EQ(mock_xen.evtchn_opens, 0);
+    mock_xen.fail_evtchn_open = EACCES;
+    UT_EQ(ops->open(&p, GUEST), -EACCES);
+    UT_EQ(mock_xen.gnttab_closes, 1);
+    UT_EQ(ops->open(&p, 0x7ff0), -EINVAL); /* DOMID_SELF */
+    UT_EQ(ops->open(&p, UINT32_MAX), -EINVAL);
+    UT_EQ(mock_xen.gnttab_opens, 1);
+    UT_TRUE(p == NULL);
+    ops->close(NULL);
+}
+
+static void a_map_is_one_call_with_the_guests_domid(void)
+{
+    static const uint32_t refs[] = {9, 8, 42};
+    struct platform *p = open_guest();
+    void *addr;
+
+    UT_REQUIRE(p != NULL);
+    UT_EQ(ops->grants->map(p, refs, 3, true, &addr), 0);
+    UT_EQ(mock_xen.maps, 1);
+    UT_EQ(mock_xen.map_count, 3);
+    UT_EQ(mock_xen.map_domid, GUEST);
+    UT_EQ(mock_xen.map_prot, PROT_READ | PROT_WRITE);
+    UT_EQ(memcmp(mock_xen.map_refs, refs, sizeof(refs)), 0);
+    ops->grants->unmap(p, addr, 3);
+    UT_EQ(ops->grants->map(p, refs, 1, false, &addr), 0);
+    UT_EQ(mock_xen.map_prot, PROT_READ);
+    ops->grants->unmap(p, addr, 1);
+    ops->close(p);
+}
+
+static void map_failures_are_the_guests_or_the_hosts(void)
+{
+    static const struct {
+        int err, result;
+    } cases[] = {
+        {EINVAL, -EFAULT}, {EFAULT, -EFAULT}, {ENOENT, -EFAULT}, {EIO, -EFAULT},
+        {ENOMEM, -ENOMEM}, {ENOSPC, -ENOMEM}, {EPERM, -EPERM},   {EBADF, -EBADF},
+    };
+    uint32_t ref = 1;
+    struct platform *p = open_guest();
+    void *addr = &ref;
+
+    UT_REQUIRE(p != NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        mock_xen.fail_map = cases[i].err;
+        UT_EQ(ops->grants->map(p, &ref, 1, true, &addr), cases[i].result);
+    }
+    UT_EQ(ops->grants->map(p, &ref, 0, true, &addr), -EINVAL);
+    UT_EQ(ops->grants->map(p, &ref, 1u << 20, true, &addr), -ENOMEM); /* no read of refs */
+    UT_TRUE(addr == &ref);
+    UT_EQ(mock_xen.maps, 0);
+    ops->close(p);
+    UT_EQ(mock_xen.unmaps, 0); /* nothing half-mapped was kept */
+}
+
+static void unmapping_takes_exactly_what_was_mapped(void)
+{
+    static const uint32_t refs[] = {1, 2, 3, 4};
+    struct platform *p = open_guest();
+    void *a, *b;
+
+    UT_REQUIRE(p != NULL);
+    UT_EQ(ops->grants->map(p, refs, 4, true, &a), 0);
+    UT_EQ(ops->grants->map(p, refs, 2, true, &b), 0);
+    ops->grants->unmap(p, a, 3); /* a part: gntdev cannot, so the library is not asked */
+    UT_EQ(mock_xen.unmaps, 0);
+    ops->grants->unmap(p, (char *)a + GRANT_PAGE_SIZE, 3);
+    UT_EQ(mock_xen.unmaps, 0);
+    ops->grants->unmap(p, a, 4);
+    UT_EQ(mock_xen.unmaps, 1);
+    UT_TRUE(mock_xen.unmap_addr == a);
+    UT_EQ(mock_xen.unmap_count, 4);
+    ops->grants->unmap(p, a, 4); /* once */
+    UT_EQ(mock_xen.unmaps, 1);
+    mock_xen.fail_unmap = EINVAL; /* cannot fail for the caller: logged, forgotten */
+    ops->grants->unmap(p, b, 2);
+    UT_EQ(mock_xen.unmaps, 2);
+    ops->close(p);
+    UT_EQ(mock_xen.unmaps, 2);
+}
+
+static void close_releases_maps_then_ports_then_files(void)
+{
+    static const uint32_t refs[] = {1, 2};
+    struct platform *p = open_guest();
+    uint32_t port;
+    void *addr;
+
+    UT_REQUIRE(p != NULL);
+    UT_EQ(ops->grants->map(p, refs, 2, true, &addr), 0);
+    UT_EQ(ops->grants->map(p, refs, 1, true, &addr), 0);
+    UT_EQ(ops->bind(p, 5, &port), 0);
+    ops->close(p);
+    UT_EQ(mock_xen.unmaps, 2);
+    UT_EQ(mock_xen.unbinds, 1);
+    UT_EQ(mock_xen.unbound_port, port);
+    UT_EQ(mock_xen.gnttab_closes, 1);
+    UT_EQ(mock_xen.evtchn_closes, 1);
+}
+
+static void copies_go_in_batches_and_check_each_status(void)
+{
+    struct platform *p = open_guest();
+    struct grant_copy pieces[40];
+    uint8_t bytes[40];
+
+    UT_REQUIRE(p != NULL);
+    for (unsigned i = 0; i < 40; i++)
+        pieces[i] = (struct grant_copy){.ref = i, .len = 1, .local = &bytes[i]};
+    UT_EQ(ops->grants->copy(p, pieces, 40), 0);
+    UT_EQ(mock_xen.copied, 40);
+    for (unsigned i = 0; i < 40; i++)
+        UT_EQ(bytes[i], i);
+    mock_xen.copied = 0;
+    mock_xen.copy_status_at = 39;
+    UT_EQ(ops->grants->copy(p, pieces, 40), -EFAULT);
+    mock_xen.fail_copy = ENOMEM;
+    UT_EQ(ops->grants->copy(p, pieces, 1), -ENOMEM);
+    mock_xen.copied = 0;
+    pieces[3].offset = 4096;
+    UT_EQ(ops->grants->copy(p, pieces, 40), -EINVAL);
+    UT_EQ(mock_xen.copied, 0); /* checked before anything is copied */
+    UT_EQ(ops->grants->copy(p, pieces, 0), 0);
+    ops->close(p);
+}
+
+static void bind_failures_tell_absent_from_forbidden(void)
+{
+    static const struct {
+        int err, result;
+    } cases[] = {
+        {EINVAL, -ENOENT}, {ESRCH, -ENOENT}, {EPERM, -EPERM}, {EACCES, -EPERM}, {ENOSPC, -ENOSPC},
+    };
+    struct platform *p = open_guest();
+    uint32_t port = 9;
+
+    UT_REQUIRE(p != NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        mock_xen.fail_bind = cases[i].err;
+        UT_EQ(ops->bind(p, 5, &port), cases[i].result);
+    }
+    UT_EQ(port, 9);
+    UT_EQ(ops->bind(p, 5, &port), 0);
+    UT_EQ(mock_xen.bind_domid, GUEST);
+    UT_EQ(mock_xen.bind_port, 5);
+    UT_EQ(ops->notify(p, port), 0);
+    UT_EQ(mock_xen.notified_port, port);
+    mock_xen.fail_notify = ENOTCONN;
+    UT_EQ(ops->notify(p, port), -ENOTCONN);
+    ops->unbind(p, port);
+    ops->unbind(p, port); /* not bound any more */
+    UT_EQ(mock_xen.unbinds, 1);
+    ops->close(p);
+    UT_EQ(mock_xen.unbinds, 1);
+}
+
+static void a_port_is_unmasked_before_it_is_handled(void)
+{
+    struct platform *p = open_guest();
+    uint32_t port = 0;
+
+    UT_REQUIRE(p != NULL);
+    UT_EQ(ops->next_event(p, &port), 0); /* looks first: pending would block */
+    UT_STR(mock_xen.trace, "");
+    mock_xen_kick(100);
+    mock_xen_kick(101);
+    UT_EQ(ops->next_event(p, &port), 1);
+    UT_EQ(port, 100);
+    UT_STR(mock_xen.trace, "pm");
+    UT_FALSE(mock_xen.masked);
+    UT_EQ(ops->next_event(p, &port), 1);
+    UT_EQ(port, 101);
+    UT_EQ(ops->next_event(p, &port), 0);
+    UT_STR(mock_xen.trace, "pmpm");
+    ops->close(p);
+}
+
+static void event_failures_are_passed_on(void)
+{
+    struct platform *p = open_guest();
+    uint32_t port = 77;
+
+    UT_REQUIRE(p != NULL);
+    mock_xen_kick(100);
+    mock_xen.fail_pending = EFBIG; /* the kernel's ring overflowed */
+    UT_EQ(ops->next_event(p, &port), -EFBIG);
+    mock_xen.fail_pending = EAGAIN;
+    UT_EQ(ops->next_event(p, &port), 0);
+    mock_xen.fail_unmask = EIO;
+    UT_EQ(ops->next_event(p, &port), -EIO);
+    UT_EQ(port, 77);
+    ops->close(p);
+}
+
+static unsigned n_lines;
+
+static void count_line(enum log_level level, const char *line, void *ctx)
+{
+    (void)level;
+    (void)line;
+    (void)ctx;
+    n_lines++;
+}
+
+static void a_guest_cannot_flood_the_log_by_bad_references(void)
+{
+    uint32_t ref = 1;
+    struct platform *p = open_guest();
+    void *addr;
+
+    UT_REQUIRE(p != NULL);
+    log_set_sink(count_line, NULL);
+    for (unsigned i = 0; i < 1000; i++) {
+        mock_xen.fail_map = EINVAL;
+        UT_EQ(ops->grants->map(p, &ref, 1, true, &addr), -EFAULT);
+    }
+    log_set_sink(NULL, NULL);
+    UT_TRUE(n_lines > 0);
+    UT_TRUE(n_lines < 100);
+    ops->close(p);
+}
+
+static const struct ut_case cases[] = {
+    UT_CASE(open_fails_whole_and_says_why),
+    UT_CASE(a_map_is_one_call_with_the_guests_domid),
+    UT_CASE(map_failures_are_the_guests_or_the_hosts),
+    UT_CASE(unmapping_takes_exactly_what_was_mapped),
+    UT_CASE(close_releases_maps_then_ports_then_files),
+    UT_CASE(copies_go_in_batches_and_check_each_status),
+    UT_CASE(bind_failures_tell_absent_from_forbidden),
+    UT_CASE(a_port_is_unmasked_before_it_is_handled),
+    UT_CASE(event_failures_are_passed_on),
+    UT_CASE(a_guest_cannot_flood_the_log_by_bad_references),
+};
+
+int main(int argc, char **argv)
+{
+    return ut_main(argc, argv, "platform xen", cases, ARRAY_SIZE(cases));
+}
