@@ -41,6 +41,7 @@ static const struct field device_fields[CONFIG_N_KEYS] = {
     [CONFIG_BYPASS] = DEVICE_FIELD("bypass", bypass, field_bool, 0, 1, "0 or 1"),
     [CONFIG_BYPASS_CONFIG] = DEVICE_FIELD("bypass-config", bypass_config, field_bool, 0, 1,
                                           "0 or 1"),
+    [CONFIG_MMIO] = DEVICE_FIELD("mmio", mmio, field_bool, 0, 1, "0 or 1"),
     [CONFIG_PROBE_SIZE] = DEVICE_FIELD("probe-size", probe_size, field_u32_mult8, 8, 65536,
                                        "a multiple of 8, 8 to 65536"),
     [CONFIG_MAX_MAPPINGS] = DEVICE_LIMIT("max-mappings", max_mappings),
@@ -71,6 +72,7 @@ static const char *const driver_names[] = {
     [CONFIG_DRIVER_SOFT] = "soft",
     [CONFIG_DRIVER_VFIO] = "vfio",
     [CONFIG_DRIVER_IOMMUFD] = "iommufd",
+    [CONFIG_DRIVER_AUTO] = "auto",
 };
 
 const char *config_driver_name(enum config_driver driver)
@@ -147,7 +149,7 @@ static bool is_uuid(const char *s)
     for (i = 0; s[i]; i++) {
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
-        if (i >= 36 || (dash ? s[i] != '-' : !hex_digit(s[i], &digit)))
+        if (dash ? s[i] != '-' : !hex_digit(s[i], &digit))
             return false;
     }
     return i == 36;
@@ -206,7 +208,16 @@ static int field_resv(const struct field *f, const char *value, void *member)
     return 0;
 }
 
-enum { EP_ID, EP_DRIVER, EP_DEVICE, EP_GUEST, EP_RESV, EP_MSI, EP_N_KEYS };
+enum {
+    EP_ID,
+    EP_DRIVER,
+    EP_DEVICE,
+    EP_GUEST,
+    EP_RESV,
+    EP_MSI,
+    EP_UNSAFE_PIN_LEAK,
+    EP_N_KEYS,
+};
 
 static const struct field endpoint_fields[EP_N_KEYS] = {
     [EP_ID] = {.key = "id",
@@ -219,7 +230,7 @@ static const struct field endpoint_fields[EP_N_KEYS] = {
                    .parse = field_driver,
                    .offset = offsetof(struct config_endpoint, driver),
                    .required = true,
-                   .accepts = "soft, vfio or iommufd"},
+                   .accepts = "soft, vfio, iommufd or auto"},
     [EP_DEVICE] = {.key = "device",
                    .parse = field_device,
                    .offset = offsetof(struct config_endpoint, device),
@@ -235,6 +246,11 @@ static const struct field endpoint_fields[EP_N_KEYS] = {
                 .offset = offsetof(struct config_endpoint, msi),
                 .max = 1,
                 .accepts = "0 or 1"},
+    [EP_UNSAFE_PIN_LEAK] = {.key = "unsafe-pin-leak",
+                            .parse = field_bool,
+                            .offset = offsetof(struct config_endpoint, unsafe_pin_leak),
+                            .max = 1,
+                            .accepts = "0 or 1"},
 };
 
 /* Which keys go with which driver; `seen` has a bit per key. */
@@ -244,10 +260,14 @@ static int check_driver_keys(const char *node, const struct config_endpoint *ep,
     const char *driver = config_driver_name(ep->driver);
     bool has_device = seen & (1u << EP_DEVICE);
 
+    if ((seen & (1u << EP_UNSAFE_PIN_LEAK)) && ep->driver != CONFIG_DRIVER_VFIO &&
+        ep->driver != CONFIG_DRIVER_AUTO)
+        return fields_say(why, node, "unsafe-pin-leak= goes with driver=vfio or auto, not %s",
+                          driver);
     if (ep->driver == CONFIG_DRIVER_SOFT) {
         if (!has_device)
             return 0;
-        return fields_say(why, node, "device= goes with driver=vfio or iommufd, not soft");
+        return fields_say(why, node, "device= goes with driver=vfio, iommufd or auto, not soft");
     }
     if (!has_device)
         return fields_say(why, node, "device= is missing: driver=%s needs %s", driver,
@@ -354,6 +374,8 @@ int config_endpoint_format(const struct config_endpoint *ep, char *out, size_t s
                       ep->resv[i].range.last, ep->resv[i].msi ? "msi" : "reserved");
     if (fits && ep->driver == CONFIG_DRIVER_SOFT && !ep->msi)
         fits = append(out, size, " msi=0");
+    if (fits && ep->unsafe_pin_leak)
+        fits = append(out, size, " unsafe-pin-leak=1");
     if (fits)
         return 0;
     out[0] = '\0';

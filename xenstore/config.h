@@ -28,6 +28,7 @@ enum config_key {
     CONFIG_DOMAIN_RANGE, /* 32 bits */
     CONFIG_BYPASS,
     CONFIG_BYPASS_CONFIG, /* whether to offer BYPASS_CONFIG */
+    CONFIG_MMIO,          /* whether to offer MMIO */
     CONFIG_PROBE_SIZE,    /* multiple of 8, 8 to 65,536 */
     CONFIG_MAX_MAPPINGS,  /* this and the next four: 1 to 2^32 - 1 */
     CONFIG_MAX_VDOMAINS,
@@ -45,6 +46,7 @@ struct config_device {
     struct range domain_range;
     bool bypass;
     bool bypass_config;
+    bool mmio;
     uint32_t probe_size;
     uint32_t max_mappings;
     uint32_t max_vdomains;
@@ -65,7 +67,12 @@ MUST_CHECK int config_device_parse(const char *text, struct config_device *out,
 
 /* --- viommu/endpoint-XXXXXXXX ----------------------------------------------------------------- */
 
-enum config_driver { CONFIG_DRIVER_SOFT, CONFIG_DRIVER_VFIO, CONFIG_DRIVER_IOMMUFD };
+enum config_driver {
+    CONFIG_DRIVER_SOFT,
+    CONFIG_DRIVER_VFIO,
+    CONFIG_DRIVER_IOMMUFD,
+    CONFIG_DRIVER_AUTO, /* iommufd where the host has it, else vfio */
+};
 const char *config_driver_name(enum config_driver driver);
 
 #define CONFIG_MAX_RESV    32
@@ -86,11 +93,12 @@ struct config_resv {
 struct config_endpoint {
     uint32_t id;
     enum config_driver driver;
-    char device[CONFIG_DEVICE_SIZE]; /* vfio, iommufd: PCI address "0000:03:00.0" or mdev UUID, in
+    char device[CONFIG_DEVICE_SIZE]; /* all but soft: PCI address "0000:03:00.0" or mdev UUID, in
                                         lower case; soft: "" */
     bool has_guest;
     struct config_pci guest;
     bool msi; /* soft: advertise the x86 MSI window (default); else false: the host says */
+    bool unsafe_pin_leak; /* vfio, auto: type1 may be used although it leaks pins of grants */
     size_t n_resv;
     struct config_resv resv[CONFIG_MAX_RESV]; /* soft only; as given, not checked for overlap */
 };

@@ -192,6 +192,33 @@ int publish_state(const struct xsc *xs, struct xs_device *dev, enum xenbus_state
     return r;
 }
 
+static int run_remove(const struct xsc *xs, uint32_t tx, void *ctx)
+{
+    const struct xs_device *dev = ctx;
+    char text[8];
+    int r;
+
+    r = read_child(xs, tx, dev->path, XS_NODE_STATE, text, sizeof(text));
+    if (r < 0)
+        return r;
+    if (xenbus_state_parse(text) != XENBUS_CLOSED)
+        return dev->own_state == XENBUS_CLOSED ? -ESTALE : -ECANCELED;
+    r = read_child(xs, tx, dev->path, XS_NODE_ONLINE, text, sizeof(text));
+    if (r < 0 || strcmp(text, "0") != 0)
+        return r;
+    return xsc_rm(xs, tx, dev->path);
+}
+
+int publish_remove(const struct xsc *xs, struct xs_device *dev)
+{
+    int r;
+
+    if (dev->backend_domid == 0)
+        return 0;
+    r = xsc_transaction(xs, run_remove, dev);
+    return r == -ENOENT ? 0 : r;
+}
+
 /* --- endpoint nodes --------------------------------------------------------------------------- */
 
 struct endpoint_job {

@@ -32,8 +32,8 @@ static const struct cell table[XB_N_PHASES][XB_N_EVENTS] = {
             /* Its worker is dead and nothing is mapped: the frontend has to start over. */
             [XB_FOUND_CONNECTED] = GO(CLOSED, REFUSE, XB_DO_RECHECK),
             [XB_FOUND_CLOSED] = GO(CLOSED, XB_DO_RECHECK),
-            [XB_FOUND_ENDING] = GO(ENDED, XB_DO_STATE_6),
-            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STATE_6),
+            [XB_FOUND_ENDING] = GO(ENDED, XB_DO_STATE_6, XB_DO_REMOVE),
+            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STATE_6, XB_DO_REMOVE),
             [XB_OWN_GONE] = GO(ENDED, XB_DO_FORGET),
         },
     [XB_PHASE_STARTING] =
@@ -44,7 +44,7 @@ static const struct cell table[XB_N_PHASES][XB_N_EVENTS] = {
             [XB_REFUSED] = GO(CLOSED, REFUSE),
             [XB_LOST] = GO(CLOSED, REFUSE),
             [XB_CONFIG_CHANGED] = GO(STARTING, XB_DO_START),
-            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STOP, XB_DO_STATE_6),
+            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STOP, XB_DO_STATE_6, XB_DO_REMOVE),
             [XB_OWN_GONE] = GO(ENDED, XB_DO_STOP, XB_DO_FORGET),
         },
     [XB_PHASE_WAITING] =
@@ -57,7 +57,7 @@ static const struct cell table[XB_N_PHASES][XB_N_EVENTS] = {
             [XB_LOST] = GO(CLOSED, REFUSE),
             /* Written between `xl create -p` and `xl unpause`: a paused guest has read nothing. */
             [XB_CONFIG_CHANGED] = GO(STARTING, XB_DO_START),
-            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STOP, XB_DO_STATE_6),
+            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STOP, XB_DO_STATE_6, XB_DO_REMOVE),
             [XB_OWN_GONE] = GO(ENDED, XB_DO_STOP, XB_DO_FORGET),
         },
     [XB_PHASE_CONNECTING] =
@@ -108,14 +108,14 @@ static const struct cell table[XB_N_PHASES][XB_N_EVENTS] = {
             [XB_FE_INITIALISING] = GO(STARTING, XB_DO_START),
             [XB_FE_INIT_WAIT] = GO(STARTING, XB_DO_START),
             [XB_CONFIG_CHANGED] = GO(CLOSED, XB_DO_RECHECK),
-            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STOP, XB_DO_STATE_6),
+            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STOP, XB_DO_STATE_6, XB_DO_REMOVE),
             [XB_OWN_GONE] = GO(ENDED, XB_DO_STOP, XB_DO_FORGET),
         },
     [XB_PHASE_ENDING] =
         {
             /* STATE_6 first: xl waits for it, not for our process. */
-            [XB_DISCONNECTED] = GO(ENDED, XB_DO_STATE_6, XB_DO_STOP),
-            [XB_LOST] = GO(ENDED, XB_DO_STATE_6),
+            [XB_DISCONNECTED] = GO(ENDED, XB_DO_STATE_6, XB_DO_STOP, XB_DO_REMOVE),
+            [XB_LOST] = GO(ENDED, XB_DO_STATE_6, XB_DO_REMOVE),
             [XB_OWN_GONE] = GO(VANISHING, XB_DO_NOTHING),
         },
     [XB_PHASE_VANISHING] =
@@ -125,7 +125,7 @@ static const struct cell table[XB_N_PHASES][XB_N_EVENTS] = {
         },
     [XB_PHASE_ENDED] =
         {
-            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STATE_6),
+            [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STATE_6, XB_DO_REMOVE),
             [XB_OWN_GONE] = GO(ENDED, XB_DO_FORGET),
         },
 };
@@ -244,6 +244,7 @@ const char *xenbus_action_name(enum xenbus_action action)
         [XB_DO_STATE_5] = "state-5",
         [XB_DO_DISCONNECT] = "disconnect",
         [XB_DO_STATE_6] = "state-6",
+        [XB_DO_REMOVE] = "remove",
         [XB_DO_STOP] = "stop",
         [XB_DO_FORGET] = "forget",
     };

@@ -92,6 +92,7 @@ enum xenbus_action {
     XB_DO_STATE_5,
     XB_DO_DISCONNECT, /* the worker stops the rings, unmaps and unbinds everything */
     XB_DO_STATE_6,
+    XB_DO_REMOVE, /* publish_remove: the toolstack is waiting for the directory to go */
     XB_DO_STOP,   /* end the worker, if there is one; its LOST is not fed */
     XB_DO_FORGET, /* drop the device */
 };

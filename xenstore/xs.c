@@ -120,7 +120,7 @@ static int real_next_event(void *ctx, struct xsc_event *out)
     char **event = xs_check_watch(ctx);
 
     if (!event)
-        return errno == EAGAIN ? 0 : store_error();
+        return errno == EAGAIN ? 0 : -EIO;
     copy_bounded(out->path, sizeof(out->path), event[XS_WATCH_PATH]);
     copy_bounded(out->token, sizeof(out->token), event[XS_WATCH_TOKEN]);
     free(event);

@@ -51,7 +51,11 @@ struct xs_ops {
     int (*unwatch)(void *ctx, const char *path, const char *token);
     /* 1 and *out: an event; 0: none waiting; -errno: the connection is lost. Does not block. */
     int (*next_event)(void *ctx, struct xsc_event *out);
-    /* Readable when next_event has something to say. Level. Stays the same, is not the caller's. */
+    /*
+     * Readable when next_event has something to say. Level. Stays the same, is not the caller's.
+     * A lost connection does not make libxenstore's readable: only a request notices, so a loop
+     * makes one now and then (discover_rescan).
+     */
     int (*fd)(void *ctx);
     void (*close)(void *ctx);
 };

@@ -130,7 +130,7 @@ static void finish_call(struct admin_call *call, json_t *reply)
     free_call(call);
 }
 
-/* The worker's members after the supervisor's own. */
+/* The worker's members after the supervisor's own, which it cannot replace. */
 static json_t *merge(json_t *own, const json_t *msg)
 {
     json_t *reply = own ? json_incref(own) : json_object();
@@ -140,7 +140,7 @@ static json_t *merge(json_t *own, const json_t *msg)
     /* jansson's iteration macro wants a non-const object; nothing is changed. */
     json_object_foreach((json_t *)(uintptr_t)msg, key, value)
     {
-        if (strcmp(key, "id") != 0)
+        if (strcmp(key, "id") != 0 && !json_object_get(reply, key))
             (void)json_object_set(reply, key, value);
     }
     return reply;

@@ -387,6 +387,12 @@ static void do_state_6(struct sdevice *dev)
     publish_our_state(dev, XENBUS_CLOSED);
 }
 
+static void do_remove(struct sdevice *dev)
+{
+    if (dev->xs)
+        check_published(dev, "removal", publish_remove(dev->env->xs, dev->xs));
+}
+
 static void (*const actions[])(struct sdevice *dev) = {
     [XB_DO_START] = do_start,     [XB_DO_CLEAR_ERROR] = do_clear_error,
     [XB_DO_PUBLISH] = do_publish, [XB_DO_STATE_2] = do_state_2,
@@ -394,7 +400,7 @@ static void (*const actions[])(struct sdevice *dev) = {
     [XB_DO_STATE_4] = do_state_4, [XB_DO_ERROR] = do_error,
     [XB_DO_STATE_5] = do_state_5, [XB_DO_DISCONNECT] = do_disconnect,
     [XB_DO_STATE_6] = do_state_6, [XB_DO_STOP] = do_stop,
-    [XB_DO_FORGET] = do_forget,
+    [XB_DO_REMOVE] = do_remove,   [XB_DO_FORGET] = do_forget,
 };
 
 /* --- the machine ------------------------------------------------------------------------------ */
@@ -466,6 +472,7 @@ static void on_phase_timer(void *ctx)
 void sdevice_begin(struct sdevice *dev)
 {
     set_why(dev, "the backend was restarted");
+    sdevice_endpoints_changed(dev);
     feed(dev, xenbus_event_found(dev->xs->found_state, dev->xs->found_online));
 }
 

@@ -220,6 +220,8 @@ static void apply_viommu(const struct config_device *c, struct viommu_config *ou
         out->bypass = c->bypass;
     if (config_has(c, CONFIG_BYPASS_CONFIG) && !c->bypass_config)
         out->features &= ~VIOMMU_F_BYPASS_CONFIG;
+    if (config_has(c, CONFIG_MMIO) && !c->mmio)
+        out->features &= ~VIOMMU_F_MMIO;
     if (config_has(c, CONFIG_PROBE_SIZE))
         out->probe_size = c->probe_size;
     if (config_has(c, CONFIG_MAX_MAPPINGS))
@@ -319,6 +321,8 @@ int worker_start(struct worker *w, const struct msg_start *start, char *why, siz
     snprintf(tag, sizeof(tag), "d%u/%u", start->domid, start->number);
     daemon_log_start(w->options, tag);
     w->config = make_config(&config, start->pages);
+    w->given = config;
+    w->offered = false;
     r = open_platform(w, start, why, why_size);
     if (r == 0)
         r = make_device(w, why, why_size);
@@ -338,7 +342,8 @@ static void on_message(struct ctl_conn *conn, json_t *msg, const int *fds, size_
     for (size_t i = 0; i < n_fds; i++)
         close(fds[i]);
     reply = worker_command(w, msg);
-    r = reply ? ctl_conn_send(conn, reply, NULL, 0) : -EPROTO;
+    r = reply ? ctl_conn_send(conn, reply, w->reply_fds, w->n_reply_fds) : -EPROTO;
+    w->n_reply_fds = 0;
     json_decref(reply);
     if (r < 0) {
         log_err("cannot answer the supervisor: %s", strerror(-r));

@@ -55,6 +55,7 @@ static json_t *do_offer(struct worker *w, const struct request *req)
     };
     json_t *reply = msg_new_ok(req->id);
 
+    w->offered = true;
     worker_endpoints_summary(w, endpoints);
     return reply ? finish(reply, msg_add_offer(reply, &offer)) : NULL;
 }
@@ -110,6 +111,28 @@ static json_t *do_endpoint_remove(struct worker *w, const struct request *req)
     if (worker_endpoint_remove(w, id) < 0)
         return msg_new_error(req->id, "there is no endpoint %#x", id);
     return reply_with_endpoints(w, req);
+}
+
+/* The files go with the reply; what the supervisor gets of the host is nothing else. */
+static json_t *do_endpoint_open_fd(struct worker *w, const struct request *req)
+{
+    json_t *reply;
+    uint32_t id;
+    int r;
+
+    if (msg_u32(req->msg, "endpoint", UINT32_MAX, &id) < 0)
+        return NULL;
+    r = worker_companion_fds(w, id, w->reply_fds);
+    if (r == -ENOENT)
+        return msg_new_error(req->id, "there is no endpoint %#x", id);
+    if (r == -EOPNOTSUPP)
+        return msg_new_error(req->id, "endpoint %#x has no device of the host", id);
+    if (r < 0)
+        return msg_new_error(req->id, "endpoint %#x: %s", id, strerror(-r));
+    reply = msg_new_ok(req->id);
+    if (reply)
+        w->n_reply_fds = IOMMU_N_FDS;
+    return reply;
 }
 
 /* --- dma -------------------------------------------------------------------------------------- */
@@ -270,6 +293,7 @@ static const struct {
     {"disconnect", false, do_disconnect},
     {"endpoint-add", true, do_endpoint_add},
     {"endpoint-remove", true, do_endpoint_remove},
+    {"endpoint-open-fd", true, do_endpoint_open_fd},
     {"dma-read", true, do_dma_read},
     {"dma-write", true, do_dma_write},
     {"show", true, do_show},

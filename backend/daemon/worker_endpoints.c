@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "backend/iommu/soft.h"
+#include "backend/iommu/vfio.h"
 
 /* Interrupt messages of x86 are writes to this window (docs/protocol.md, 8). */
 static const struct viommu_resv x86_msi_window = {
@@ -24,25 +25,80 @@ static const struct viommu_resv x86_msi_window = {
 #define HAVE_X86_MSI false
 #endif
 
-/* What an endpoint driver brings. A row without ops is a driver that is not built in. */
-struct endpoint_driver {
-    const struct host_iommu_ops *ops;
-    unsigned caps;
+#define WHY_SIZE      256
+#define MAX_HOST_RESV 64 /* more than any driver lists (backend/iommu/host_device.h) */
+
+static const struct iommu_driver soft_driver = {.ops = &soft_iommu_ops, .caps = SOFT_IOMMU_CAPS};
+
+/* The endpoint drivers that are built in. CONFIG_DRIVER_AUTO is one of the others. */
+static const struct iommu_driver *const drivers[WORKER_N_DRIVERS] = {
+    [CONFIG_DRIVER_SOFT] = &soft_driver,
+    [CONFIG_DRIVER_VFIO] = &vfio_driver,
 };
 
-static const struct endpoint_driver drivers[] = {
-    [CONFIG_DRIVER_SOFT] = {.ops = &soft_iommu_ops, .caps = SOFT_IOMMU_CAPS},
+struct worker_endpoint {
+    struct config_endpoint config;
+    const struct iommu_driver *driver;
+    struct host_endpoint *host; /* NULL: the driver needs none */
 };
 
-static const struct endpoint_driver *find_driver(enum config_driver driver)
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static const struct iommu_driver *find_driver(enum config_driver driver)
 {
-    if ((size_t)driver >= ARRAY_SIZE(drivers) || !drivers[driver].ops)
-        return NULL;
-    return &drivers[driver];
+    return (size_t)driver < ARRAY_SIZE(drivers) ? drivers[driver] : NULL;
 }
 
-static size_t collect_resv(const struct config_endpoint *ep,
-                           struct viommu_resv out[CONFIG_MAX_RESV + 1])
+/* The kernel unpins symmetrically behind iommufd and moves endpoints without replay: it is first.
+ */
+static enum config_driver resolve_driver(const struct config_endpoint *ep)
+{
+    const struct iommu_driver *iommufd = find_driver(CONFIG_DRIVER_IOMMUFD);
+
+    if (ep->driver != CONFIG_DRIVER_AUTO)
+        return ep->driver;
+    return iommufd && iommufd->usable(&kernel_host, ep->device) ? CONFIG_DRIVER_IOMMUFD
+                                                                : CONFIG_DRIVER_VFIO;
+}
+
+static int open_host(struct worker *w, struct worker_endpoint *ep, char *why, size_t why_size)
+{
+    enum config_driver number = resolve_driver(&ep->config);
+    const struct iommu_options options = {.unsafe_pin_leak = ep->config.unsafe_pin_leak};
+    const struct iommu_driver *driver = find_driver(number);
+    char text[WHY_SIZE] = "";
+    int r = 0;
+
+    if (!driver) {
+        snprintf(why, why_size, "endpoint %#x: driver %s is not built in", ep->config.id,
+                 config_driver_name(number));
+        return -EOPNOTSUPP;
+    }
+    ep->driver = driver;
+    if (!driver->open)
+        return 0;
+    if (!w->hosts[number])
+        r = driver->host_new(&kernel_host, &w->hosts[number], text, sizeof(text));
+    if (r == 0)
+        r = driver->open(w->hosts[number], ep->config.device, &options, &ep->host, text,
+                         sizeof(text));
+    if (r < 0)
+        snprintf(why, why_size, "endpoint %#x: %s", ep->config.id, text);
+    return r;
+}
+
+static void free_endpoint(struct worker_endpoint *ep)
+{
+    if (ep && ep->host)
+        ep->driver->close(ep->host);
+    free(ep);
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+#define MAX_RESV (MAX_HOST_RESV > CONFIG_MAX_RESV ? MAX_HOST_RESV + 1 : CONFIG_MAX_RESV + 1)
+
+static size_t soft_resv(const struct config_endpoint *ep, struct viommu_resv out[MAX_RESV])
 {
     size_t n = 0;
 
@@ -55,33 +111,88 @@ static size_t collect_resv(const struct config_endpoint *ep,
     return n;
 }
 
-static int add_to_device(struct worker *w, const struct config_endpoint *ep,
-                         const struct endpoint_driver *driver, char *why, size_t why_size)
+/* An emulated device has no window of its own, but its guest is a machine that has one. */
+static size_t host_resv(const struct iommu_limits *limits, struct viommu_resv out[MAX_RESV])
 {
-    struct viommu_resv resv[CONFIG_MAX_RESV + 1];
-    const struct viommu_endpoint_config config = {
-        .id = ep->id,
-        .ops = driver->ops,
-        .caps = driver->caps,
-        .aperture = {0, UINT64_MAX},
-        .resv = resv,
-        .n_resv = collect_resv(ep, resv),
-    };
-    const char *reason = NULL;
-    int r = viommu_endpoint_add(device_viommu(w->device), &config, &reason);
+    bool window = HAVE_X86_MSI;
+    size_t n = 0;
 
+    for (; n < limits->n_resv && n < MAX_RESV - 1; n++) {
+        out[n] = limits->resv[n];
+        window = window && out[n].subtype != VIOMMU_RESV_MEM_T_MSI &&
+                 !range_overlaps(out[n].range, x86_msi_window.range);
+    }
+    if (window)
+        out[n++] = x86_msi_window;
+    return n;
+}
+
+static void describe(const struct worker_endpoint *ep, struct viommu_endpoint_config *config,
+                     struct viommu_resv resv[MAX_RESV])
+{
+    struct iommu_limits limits = {.aperture = {0, UINT64_MAX}};
+
+    if (ep->host)
+        ep->driver->limits(ep->host, &limits);
+    *config = (struct viommu_endpoint_config){
+        .id = ep->config.id,
+        .ops = ep->driver->ops,
+        .host = ep->host,
+        .caps = ep->driver->caps,
+        .page_size_mask = limits.page_size_mask,
+        .aperture = limits.aperture,
+        .resv = resv,
+        .n_resv = ep->host ? host_resv(&limits, resv) : soft_resv(&ep->config, resv),
+    };
+}
+
+/*
+ * Until the offer is made, the device follows what its endpoints can do; what the administrator
+ * has set by hand stays as it is (docs/protocol.md, 8).
+ */
+static int adapt_device(struct worker *w, const struct viommu_endpoint_config *config,
+                        const char **reason_out)
+{
+    struct viommu_endpoint_config wish = *config;
+
+    if (w->offered)
+        return 0;
+    if (config_has(&w->given, CONFIG_MMIO))
+        wish.caps |= (unsigned)HOST_CAP_MMIO;
+    if (config_has(&w->given, CONFIG_BYPASS_CONFIG))
+        wish.caps |= (unsigned)HOST_CAP_BYPASS;
+    if (config_has(&w->given, CONFIG_PAGE_SIZE_MASK))
+        wish.page_size_mask = 0;
+    if (config_has(&w->given, CONFIG_INPUT_RANGE))
+        wish.aperture = (struct range){0, UINT64_MAX};
+    return viommu_adapt(device_viommu(w->device), &wish, reason_out);
+}
+
+static int add_to_device(struct worker *w, const struct worker_endpoint *ep, char *why,
+                         size_t why_size)
+{
+    struct viommu_resv resv[MAX_RESV];
+    struct viommu_endpoint_config config;
+    const char *reason = NULL;
+    int r;
+
+    describe(ep, &config, resv);
+    r = adapt_device(w, &config, &reason);
+    if (r == 0)
+        r = viommu_endpoint_add(device_viommu(w->device), &config, &reason);
     if (r == 0)
         return 0;
     if (r == -EEXIST)
         reason = "there is an endpoint with that id";
-    snprintf(why, why_size, "endpoint %#x: %s", ep->id, reason ? reason : strerror(-r));
+    snprintf(why, why_size, "endpoint %#x: %s", config.id, reason ? reason : strerror(-r));
     return r;
 }
 
+/* --- adding and removing ---------------------------------------------------------------------- */
+
 int worker_endpoint_add(struct worker *w, const char *text, char *why, size_t why_size)
 {
-    cleanup_free struct config_endpoint *ep = calloc(1, sizeof(*ep));
-    const struct endpoint_driver *driver;
+    struct worker_endpoint *ep = calloc(1, sizeof(*ep));
     char parse_why[CONFIG_WHY_SIZE] = "";
     int r;
 
@@ -89,28 +200,25 @@ int worker_endpoint_add(struct worker *w, const char *text, char *why, size_t wh
         snprintf(why, why_size, "out of memory");
         return -ENOMEM;
     }
-    r = config_endpoint_parse(NULL, text, ep, parse_why);
+    r = config_endpoint_parse(NULL, text, &ep->config, parse_why);
     if (r < 0) {
         snprintf(why, why_size, "%s", parse_why);
-        return r;
+        goto fail;
     }
-    driver = find_driver(ep->driver);
-    if (!driver) {
-        snprintf(why, why_size, "endpoint %#x: driver %s is not built in (soft is)", ep->id,
-                 config_driver_name(ep->driver));
-        return -EOPNOTSUPP;
-    }
-    r = idmap_put(w->endpoints, ep->id, ep);
+    r = idmap_put(w->endpoints, ep->config.id, ep);
     if (r < 0) {
-        snprintf(why, why_size, "endpoint %#x: %s", ep->id,
+        snprintf(why, why_size, "endpoint %#x: %s", ep->config.id,
                  r == -EEXIST ? "there is an endpoint with that id" : strerror(-r));
-        return r;
+        goto fail;
     }
-    r = add_to_device(w, ep, driver, why, why_size);
-    if (r < 0)
-        (void)idmap_remove(w->endpoints, ep->id);
-    else
-        ep = NULL;
+    r = open_host(w, ep, why, why_size);
+    if (r == 0)
+        r = add_to_device(w, ep, why, why_size);
+    if (r == 0)
+        return 0;
+    (void)idmap_remove(w->endpoints, ep->config.id);
+fail:
+    free_endpoint(ep);
     return r;
 }
 
@@ -119,7 +227,7 @@ int worker_endpoint_remove(struct worker *w, uint32_t id)
     int r = viommu_endpoint_remove(device_viommu(w->device), id);
 
     if (r == 0)
-        free(idmap_remove(w->endpoints, id));
+        free_endpoint(idmap_remove(w->endpoints, id));
     return r;
 }
 
@@ -130,23 +238,50 @@ void worker_endpoints_clear(struct worker *w)
     while (w->endpoints && idmap_next(w->endpoints, &id)) {
         if (w->device)
             (void)!viommu_endpoint_remove(device_viommu(w->device), id);
-        free(idmap_remove(w->endpoints, id));
+        free_endpoint(idmap_remove(w->endpoints, id));
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+        if (w->hosts[i])
+            w->hosts[i] = drivers[i]->host_free(w->hosts[i]);
     }
 }
 
+/* --- looking ---------------------------------------------------------------------------------- */
+
 const struct config_endpoint *worker_endpoint(const struct worker *w, uint32_t id)
 {
-    return idmap_get(w->endpoints, id);
+    const struct worker_endpoint *ep = idmap_get(w->endpoints, id);
+
+    return ep ? &ep->config : NULL;
+}
+
+bool worker_endpoint_status(const struct worker *w, uint32_t id, struct iommu_status *out)
+{
+    const struct worker_endpoint *ep = idmap_get(w->endpoints, id);
+
+    if (!ep || !ep->host)
+        return false;
+    ep->driver->status(ep->host, out);
+    return true;
+}
+
+int worker_companion_fds(const struct worker *w, uint32_t id, int fds[IOMMU_N_FDS])
+{
+    const struct worker_endpoint *ep = idmap_get(w->endpoints, id);
+
+    if (!ep)
+        return -ENOENT;
+    return ep->host ? ep->driver->companion_fds(ep->host, fds) : -EOPNOTSUPP;
 }
 
 void worker_endpoints_summary(const struct worker *w, char out[CONFIG_SUMMARY_SIZE])
 {
-    const struct config_endpoint *ep;
+    const struct worker_endpoint *ep;
     uint32_t id = 0;
 
     out[0] = '\0';
     while ((ep = idmap_next(w->endpoints, &id)) != NULL) {
-        if (!config_summary_add(out, ep) || id == UINT32_MAX)
+        if (!config_summary_add(out, &ep->config) || id == UINT32_MAX)
             return;
         id++;
     }

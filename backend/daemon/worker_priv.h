@@ -13,6 +13,7 @@
 #include "backend/daemon/device.h"
 #include "backend/daemon/msg.h"
 #include "backend/daemon/options.h"
+#include "backend/iommu/driver.h"
 #include "common/ctl.h"
 #include "common/idmap.h"
 #include "common/log.h"
@@ -26,6 +27,9 @@ enum worker_port {
     PORT_QUEUE_1,
     N_PORTS,
 };
+
+/* CONFIG_DRIVER_AUTO stands for one of those before it. */
+#define WORKER_N_DRIVERS CONFIG_DRIVER_AUTO
 
 struct worker_events {
     uint64_t wakeups; /* of the loop for event channels */
@@ -49,8 +53,14 @@ struct worker {
     struct ratelimit log_limit;
 
     struct device_config config;
+    struct config_device given; /* what of it the administrator has set */
     struct device *device;
-    struct idmap *endpoints; /* of struct config_endpoint */
+    bool offered;                               /* its features and limits are fixed */
+    struct idmap *endpoints;                    /* of struct worker_endpoint */
+    struct iommu_host *hosts[WORKER_N_DRIVERS]; /* of drivers in use */
+
+    int reply_fds[IOMMU_N_FDS]; /* borrowed: go with the reply that is being made */
+    size_t n_reply_fds;
 
     uint64_t negotiated; /* features of the connection, 0 without one */
     uint32_t port[N_PORTS];
@@ -74,6 +84,10 @@ MUST_CHECK int worker_endpoint_add(struct worker *w, const char *text, char *why
 MUST_CHECK int worker_endpoint_remove(struct worker *w, uint32_t id); /* -ENOENT */
 void worker_endpoints_clear(struct worker *w);
 const struct config_endpoint *worker_endpoint(const struct worker *w, uint32_t id);
+/* False for an endpoint that has nothing of the host. */
+bool worker_endpoint_status(const struct worker *w, uint32_t id, struct iommu_status *out);
+/* As companion_fds in backend/iommu/driver.h; -ENOENT, -EOPNOTSUPP (no device of the host). */
+MUST_CHECK int worker_companion_fds(const struct worker *w, uint32_t id, int fds[IOMMU_N_FDS]);
 /* Value of viommu-endpoints. */
 void worker_endpoints_summary(const struct worker *w, char out[CONFIG_SUMMARY_SIZE]);
 

@@ -78,7 +78,7 @@ static json_t *new_status(uint8_t status)
 
 static json_t *new_config(struct worker *w, int *r)
 {
-    const struct viommu_config *c = &w->config.viommu;
+    const struct viommu_config *c = viommu_config(device_viommu(w->device));
     json_t *obj = json_object();
 
     put(obj, r, "page_size_mask", msg_new_u64(c->page_size_mask));
@@ -134,26 +134,40 @@ static json_t *new_resv_text(const struct viommu_endpoint_info *info)
     return list;
 }
 
-static json_t *new_endpoint_row(const struct viommu_endpoint_info *info, int *r)
+static void put_host(json_t *row, int *r, const struct iommu_status *host)
 {
+    put_count(row, r, "group", host->group);
+    put(row, r, "host", host->cut_off ? json_string("cut off") : json_string(host->space));
+    put_count(row, r, "entries", host->entries);
+    if (host->entries_max > 0)
+        put_count(row, r, "entries_max", host->entries_max);
+}
+
+static json_t *new_endpoint_row(const struct worker *w, const struct viommu_endpoint_info *info,
+                                int *r)
+{
+    struct iommu_status host;
     json_t *row = json_object();
 
     put(row, r, "id", msg_new_u64(info->id));
     put(row, r, "driver", json_string(info->driver));
     put(row, r, "vdomain", info->attached ? json_integer(info->vdomain) : json_null());
     put(row, r, "bypass", json_boolean(info->bypass));
+    if (worker_endpoint_status(w, info->id, &host))
+        put_host(row, r, &host);
     put(row, r, "resv", new_resv_text(info));
     return row;
 }
 
-static json_t *new_endpoints(const struct viommu *v, int *r)
+static json_t *new_endpoints(const struct worker *w, int *r)
 {
+    const struct viommu *v = device_viommu(w->device);
     struct viommu_endpoint_info info;
     json_t *list = json_array();
     uint32_t id = 0;
 
     for (unsigned i = 0; i < SHOW_MAX_ENDPOINTS && viommu_endpoint_next(v, id, &info); i++) {
-        if (json_array_append_new(list, new_endpoint_row(&info, r)) < 0)
+        if (json_array_append_new(list, new_endpoint_row(w, &info, r)) < 0)
             *r = -ENOMEM;
         if (info.id == UINT32_MAX)
             break;
@@ -276,7 +290,7 @@ int worker_report_show(struct worker *w, const json_t *msg, json_t *reply)
     put(reply, &r, "features_negotiated", new_features(w->negotiated));
     put(reply, &r, "config", new_config(w, &r));
     put(reply, &r, "vdomains", new_vdomains(v, &r));
-    put(reply, &r, "endpoints", new_endpoints(v, &r));
+    put(reply, &r, "endpoints", new_endpoints(w, &r));
     put(reply, &r, "queues", new_queues(w, &r));
     put(reply, &r, "counters", new_counters(w, &r));
     put(reply, &r, "memory", new_memory(w, &r));

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 noinst_LIBRARIES += backend/iommu/libiommu.a
 backend_iommu_libiommu_a_SOURCES = \
-	backend/iommu/soft.c backend/iommu/soft.h
+	backend/iommu/driver.h \
+	backend/iommu/kernel_ops.c backend/iommu/kernel_ops.h \
+	backend/iommu/host_device.c backend/iommu/host_device.h \
+	backend/iommu/soft.c backend/iommu/soft.h \
+	backend/iommu/vfio.c backend/iommu/vfio.h

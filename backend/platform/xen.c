@@ -53,6 +53,10 @@ struct channel {
 
 /* ---- logging ---- */
 
+static void log_library(struct xentoollog_logger *logger, xentoollog_level level, int errnoval,
+                        const char *context, const char *format, va_list al)
+    __attribute__((format(printf, 5, 0)));
+
 /* Libraries log every failed call; a guest can cause those at will, hence the limit. */
 static void log_library(struct xentoollog_logger *logger, xentoollog_level level, int errnoval,
                         const char *context, const char *format, va_list al)

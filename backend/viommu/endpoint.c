@@ -190,6 +190,49 @@ int viommu_endpoint_add(struct viommu *v, const struct viommu_endpoint_config *c
     return r;
 }
 
+/* The device's configuration as the endpoint needs it; NULL, or why there is none. */
+static const char *adapted(const struct viommu *v, const struct viommu_endpoint_config *endpoint,
+                           struct viommu_config *config)
+{
+    uint64_t smallest = endpoint->page_size_mask & -endpoint->page_size_mask;
+
+    if (!(endpoint->caps & HOST_CAP_MMIO))
+        config->features &= ~VIOMMU_F_MMIO;
+    if (!(endpoint->caps & HOST_CAP_BYPASS))
+        config->features &= ~VIOMMU_F_BYPASS_CONFIG;
+    if (smallest != 0)
+        config->page_size_mask &= -smallest;
+    if (config->page_size_mask == 0)
+        return "the host's smallest page is larger than any that the device offers";
+    if (!viommu_has(v, VIOMMU_F_INPUT_RANGE))
+        return NULL;
+    if (!range_valid(endpoint->aperture) ||
+        !range_overlaps(endpoint->aperture, config->input_range))
+        return "the host can translate nothing of the input range";
+    config->input_range = range_intersect(config->input_range, endpoint->aperture);
+    return NULL;
+}
+
+int viommu_adapt(struct viommu *v, const struct viommu_endpoint_config *config,
+                 const char **why_out)
+{
+    struct viommu_config changed = v->config;
+
+    if (v->negotiated != 0 || idmap_count(v->vdomains) > 0)
+        return -EBUSY;
+    *why_out = adapted(v, config, &changed);
+    if (*why_out)
+        return -EINVAL;
+    /* Unattached endpoints leave identity first; taking it away cannot fail. */
+    if (!(changed.features & VIOMMU_F_BYPASS_CONFIG) && v->bypass) {
+        (void)!endpoints_set_identity(v, false);
+        changed.bypass = false;
+        v->bypass = false;
+    }
+    v->config = changed;
+    return 0;
+}
+
 int viommu_endpoint_remove(struct viommu *v, uint32_t id)
 {
     struct endpoint *ep = idmap_get(v->endpoint_ids, id);

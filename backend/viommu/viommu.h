@@ -37,16 +37,16 @@ struct viommu_config {
     size_t max_faults;         /* reports kept while no event buffer is there; beyond: lost */
 };
 
-#define VIOMMU_CONFIG_DEFAULT                                                                      \
-    ((struct viommu_config){                                                                       \
-        .features = VIOMMU_F_ALL,                                                                  \
-        .page_size_mask = ~(uint64_t)0xfff,                                                        \
-        .input_range = {0, UINT64_MAX},                                                            \
-        .domain_range = {0, UINT32_MAX},                                                           \
-        .probe_size = 512,                                                                         \
-        .max_mappings = 1u << 20,                                                                  \
-        .max_vdomains = 1u << 16,                                                                  \
-        .max_faults = 256,                                                                         \
+#define VIOMMU_CONFIG_DEFAULT               \
+    ((struct viommu_config){                \
+        .features = VIOMMU_F_ALL,           \
+        .page_size_mask = ~(uint64_t)0xfff, \
+        .input_range = {0, UINT64_MAX},     \
+        .domain_range = {0, UINT32_MAX},    \
+        .probe_size = 512,                  \
+        .max_mappings = 1u << 20,           \
+        .max_vdomains = 1u << 16,           \
+        .max_faults = 256,                  \
     })
 
 /* NULL if the configuration is sound, else a static text that says what is wrong. */
@@ -116,6 +116,16 @@ struct viommu_endpoint_config {
 MUST_CHECK int viommu_endpoint_add(struct viommu *v, const struct viommu_endpoint_config *config,
                                    const char **why_out);
 
+/*
+ * Makes what the device will offer fit an endpoint that is there before the guest looks: MMIO and
+ * BYPASS_CONFIG (and `bypass` with it) are withdrawn if its driver lacks them, page sizes below the
+ * host's smallest are taken away, the input range (where offered) ends with the host's aperture.
+ * Only while nothing is negotiated and no endpoint is attached: -EBUSY. -EINVAL with *why_out:
+ * nothing would be left. Unchanged then. Endpoints that fitted before fit afterwards.
+ */
+MUST_CHECK int viommu_adapt(struct viommu *v, const struct viommu_endpoint_config *config,
+                            const char **why_out);
+
 /* Detaches (as DETACH does) and forgets the endpoint. -ENOENT. */
 MUST_CHECK int viommu_endpoint_remove(struct viommu *v, uint32_t id);
 
@@ -179,7 +189,7 @@ struct viommu_counters {
     uint64_t status[VIOMMU_N_STATUS];  /* answers by status */
     uint64_t mapped, unmapped;         /* mappings created and removed since the start */
     uint64_t host_maps, host_unmaps;   /* calls to the host IOMMU */
-    uint64_t faults, faults_lost; /* reports in all, and those of them that were lost */
+    uint64_t faults, faults_lost;      /* reports in all, and those of them that were lost */
     uint64_t resets;
 };
 
@@ -202,8 +212,8 @@ struct viommu_endpoint_info {
     uint32_t id;
     const char *driver;
     bool attached;
-    uint32_t vdomain; /* if attached */
-    bool bypass;      /* its DMA is identity now */
+    uint32_t vdomain;               /* if attached */
+    bool bypass;                    /* its DMA is identity now */
     const struct viommu_resv *resv; /* sorted; borrowed until the endpoint goes */
     size_t n_resv;
 };

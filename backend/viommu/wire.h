@@ -18,8 +18,8 @@
 #define VIOMMU_F_PROBE         (1ull << 4)
 #define VIOMMU_F_MMIO          (1ull << 5)
 #define VIOMMU_F_BYPASS_CONFIG (1ull << 6)
-#define VIOMMU_F_ALL                                                                               \
-    (VIOMMU_F_INPUT_RANGE | VIOMMU_F_DOMAIN_RANGE | VIOMMU_F_MAP_UNMAP | VIOMMU_F_PROBE |          \
+#define VIOMMU_F_ALL                                                                      \
+    (VIOMMU_F_INPUT_RANGE | VIOMMU_F_DOMAIN_RANGE | VIOMMU_F_MAP_UNMAP | VIOMMU_F_PROBE | \
      VIOMMU_F_MMIO | VIOMMU_F_BYPASS_CONFIG)
 
 /* Queues (5.13.2). */
@@ -28,14 +28,14 @@
 #define VIOMMU_N_QUEUES      2u
 
 /* Config space (5.13.4). */
-#define VIOMMU_CONFIG_SIZE             40u
-#define VIOMMU_CONFIG_PAGE_SIZE_MASK   0u
-#define VIOMMU_CONFIG_INPUT_START      8u
-#define VIOMMU_CONFIG_INPUT_END        16u
-#define VIOMMU_CONFIG_DOMAIN_START     24u
-#define VIOMMU_CONFIG_DOMAIN_END       28u
-#define VIOMMU_CONFIG_PROBE_SIZE       32u
-#define VIOMMU_CONFIG_BYPASS           36u
+#define VIOMMU_CONFIG_SIZE           40u
+#define VIOMMU_CONFIG_PAGE_SIZE_MASK 0u
+#define VIOMMU_CONFIG_INPUT_START    8u
+#define VIOMMU_CONFIG_INPUT_END      16u
+#define VIOMMU_CONFIG_DOMAIN_START   24u
+#define VIOMMU_CONFIG_DOMAIN_END     28u
+#define VIOMMU_CONFIG_PROBE_SIZE     32u
+#define VIOMMU_CONFIG_BYPASS         36u
 
 /* Request types (5.13.6). */
 enum viommu_type {
@@ -72,22 +72,22 @@ enum viommu_status {
 #define VIOMMU_REQ_MAX     72u
 
 /* Offsets in the readable part. */
-#define VIOMMU_ATTACH_DOMAIN   4u
-#define VIOMMU_ATTACH_ENDPOINT 8u
-#define VIOMMU_ATTACH_FLAGS    12u
-#define VIOMMU_ATTACH_RESERVED 16u
-#define VIOMMU_DETACH_DOMAIN   4u
-#define VIOMMU_DETACH_ENDPOINT 8u
-#define VIOMMU_MAP_DOMAIN      4u
-#define VIOMMU_MAP_VIRT_START  8u
-#define VIOMMU_MAP_VIRT_END    16u
-#define VIOMMU_MAP_PHYS_START  24u
-#define VIOMMU_MAP_FLAGS       32u
+#define VIOMMU_ATTACH_DOMAIN    4u
+#define VIOMMU_ATTACH_ENDPOINT  8u
+#define VIOMMU_ATTACH_FLAGS     12u
+#define VIOMMU_ATTACH_RESERVED  16u
+#define VIOMMU_DETACH_DOMAIN    4u
+#define VIOMMU_DETACH_ENDPOINT  8u
+#define VIOMMU_MAP_DOMAIN       4u
+#define VIOMMU_MAP_VIRT_START   8u
+#define VIOMMU_MAP_VIRT_END     16u
+#define VIOMMU_MAP_PHYS_START   24u
+#define VIOMMU_MAP_FLAGS        32u
 #define VIOMMU_UNMAP_DOMAIN     4u
 #define VIOMMU_UNMAP_VIRT_START 8u
 #define VIOMMU_UNMAP_VIRT_END   16u
 #define VIOMMU_UNMAP_RESERVED   24u
-#define VIOMMU_PROBE_ENDPOINT  4u
+#define VIOMMU_PROBE_ENDPOINT   4u
 
 #define VIOMMU_ATTACH_F_BYPASS 1u
 
@@ -97,12 +97,12 @@ enum viommu_status {
 #define VIOMMU_MAP_F_MASK  7u
 
 /* PROBE properties (5.13.6.7). */
-#define VIOMMU_PROBE_T_RESV_MEM     1u
-#define VIOMMU_PROP_HEAD_SIZE       4u
-#define VIOMMU_RESV_MEM_LENGTH      20u /* without the head */
-#define VIOMMU_RESV_MEM_SIZE        24u /* with the head */
-#define VIOMMU_RESV_MEM_T_RESERVED  0u
-#define VIOMMU_RESV_MEM_T_MSI       1u
+#define VIOMMU_PROBE_T_RESV_MEM    1u
+#define VIOMMU_PROP_HEAD_SIZE      4u
+#define VIOMMU_RESV_MEM_LENGTH     20u /* without the head */
+#define VIOMMU_RESV_MEM_SIZE       24u /* with the head */
+#define VIOMMU_RESV_MEM_T_RESERVED 0u
+#define VIOMMU_RESV_MEM_T_MSI      1u
 
 /* Fault reports (5.13.6.9). */
 #define VIOMMU_FAULT_SIZE 24u

@@ -231,7 +231,7 @@ void virtqueue_unpop(struct virtqueue *vq, const struct vq_chain *chain)
 
 bool virtqueue_publish(struct virtqueue *vq)
 {
-    bool notify = !vq->why && vq->ops->publish(vq);
+    bool notify = vq->ops->publish(vq);
 
     vq->notifications += notify;
     return notify;

@@ -300,7 +300,8 @@ static int fake_list(void *ctx, uint32_t tx, const char *path, char ***names_out
         bytes += strlen(t->nodes[i].path) + 1;
     names = must(malloc(t->n * sizeof(*names) + bytes));
     at = (char *)(names + t->n);
-    for (size_t i = 0; i < t->n; i++) {
+    /* Backwards: nobody may rely on an order. */
+    for (size_t i = t->n; i-- > 0;) {
         const char *p = t->nodes[i].path;
         size_t len;
 

@@ -62,7 +62,7 @@ static void config_takes_every_key(void)
     char why[CONFIG_WHY_SIZE];
 
     UT_REQUIRE(config_device_parse("page-size-mask=0xfffffffffffff000 input-range=0x1000:0xffff "
-                                   "domain-range=1:9 bypass=1 bypass-config=1 probe-size=1024 "
+                                   "domain-range=1:9 bypass=1 bypass-config=1 mmio=1 probe-size=1024 "
                                    "max-mappings=11 max-vdomains=12 max-faults=13 max-pages=14 "
                                    "max-windows=15 queue-size=256",
                                    &c, why) == 0);
@@ -72,7 +72,7 @@ static void config_takes_every_key(void)
     UT_EQ(c.input_range.last, 0xffff);
     UT_EQ(c.domain_range.first, 1);
     UT_EQ(c.domain_range.last, 9);
-    UT_TRUE(c.bypass && c.bypass_config);
+    UT_TRUE(c.bypass && c.bypass_config && c.mmio);
     UT_EQ(c.probe_size, 1024);
     UT_EQ(c.max_mappings, 11);
     UT_EQ(c.max_vdomains, 12);
@@ -137,6 +137,7 @@ static void config_refuses_values_out_of_bounds(void)
     refuse_device("bypass=2", -EINVAL, "0 or 1");
     refuse_device("bypass=yes", -EINVAL, "0 or 1");
     refuse_device("bypass-config=2", -EINVAL, "0 or 1");
+    refuse_device("mmio=2", -EINVAL, "0 or 1");
     refuse_device("probe-size=0", -EINVAL, "multiple of 8");
     refuse_device("probe-size=12", -EINVAL, "multiple of 8");
     refuse_device("probe-size=65544", -ERANGE, "65536");
@@ -237,7 +238,7 @@ static void a_soft_endpoint_needs_id_and_driver(void)
     UT_STR(ep.device, "");
     UT_EQ(ep.n_resv, 0);
     refuse_endpoint(NODE_8, "driver=soft", -EINVAL, NODE_8 ": id= is missing");
-    refuse_endpoint(NODE_8, "id=8", -EINVAL, "driver= is missing (soft, vfio or iommufd)");
+    refuse_endpoint(NODE_8, "id=8", -EINVAL, "driver= is missing (soft, vfio, iommufd or auto)");
     refuse_endpoint(NODE_8, "", -EINVAL, "id= is missing");
 }
 
@@ -285,6 +286,13 @@ static void host_endpoints_need_a_device(void)
     refuse_endpoint(NODE_8, "id=8 driver=vfio device=0000:03:00.0 msi=1", -EINVAL, "msi= goes");
     refuse_endpoint(NODE_8, "id=8 driver=iommufd device=0000:03:00.0 resv=0:1:msi", -EINVAL,
                     "resv= goes with driver=soft, not iommufd");
+    refuse_endpoint(NODE_8, "id=8 driver=iommufd device=0000:03:00.0 unsafe-pin-leak=1", -EINVAL,
+                    "unsafe-pin-leak= goes with driver=vfio or auto, not iommufd");
+    refuse_endpoint(NODE_8, "id=8 driver=soft unsafe-pin-leak=0", -EINVAL,
+                    "unsafe-pin-leak= goes with");
+    refuse_endpoint(NODE_8, "id=8 driver=vfio device=0000:03:00.0 unsafe-pin-leak=2", -EINVAL,
+                    "0 or 1");
+    refuse_endpoint(NODE_8, "id=8 driver=auto", -EINVAL, "device= is missing: driver=auto needs");
 }
 
 static void a_device_is_nothing_but_an_address_or_a_uuid(void)
@@ -320,8 +328,8 @@ static void endpoint_values_are_strict(void)
     refuse_endpoint(NODE_8, "id= driver=soft", -EINVAL, "32-bit");
     refuse_endpoint(NODE_8, "id=4294967296 driver=soft", -ERANGE, "32-bit");
     refuse_endpoint(NODE_8, "id=8 id=8 driver=soft", -EINVAL, "id= is given twice");
-    refuse_endpoint(NODE_8, "id=8 driver=Soft", -EINVAL, "soft, vfio or iommufd");
-    refuse_endpoint(NODE_8, "id=8 driver=", -EINVAL, "soft, vfio or iommufd");
+    refuse_endpoint(NODE_8, "id=8 driver=Soft", -EINVAL, "soft, vfio, iommufd or auto");
+    refuse_endpoint(NODE_8, "id=8 driver=", -EINVAL, "soft, vfio, iommufd or auto");
     refuse_endpoint(NODE_8, "id=8 driver=soft color=red", -EINVAL, "unknown key \"color\"");
     refuse_endpoint(NODE_8, "id=8 driver=soft msi=2", -EINVAL, "0 or 1");
     refuse_endpoint(NODE_8, "id=8 driver=soft msi=0 msi=0", -EINVAL, "twice");
@@ -385,6 +393,7 @@ static void same_endpoint(const struct config_endpoint *a, const struct config_e
     UT_EQ(a->has_guest, b->has_guest);
     UT_TRUE(memcmp(&a->guest, &b->guest, sizeof(a->guest)) == 0);
     UT_EQ(a->msi, b->msi);
+    UT_EQ(a->unsafe_pin_leak, b->unsafe_pin_leak);
     UT_REQUIRE(a->n_resv == b->n_resv);
     for (size_t i = 0; i < a->n_resv; i++) {
         UT_EQ(a->resv[i].range.first, b->resv[i].range.first);
@@ -401,6 +410,7 @@ static void a_formatted_endpoint_parses_back(void)
         "id=0x8 driver=soft resv=0x1000:0x1fff:reserved resv=0:0xffffffffffffffff:msi",
         "id=0x9 driver=vfio device=0000:03:00.0 guest=pci:ffff:ff:1f.7",
         "id=0x9 driver=iommufd device=c0ffee00-1234-5678-9abc-def012345678",
+        "id=0x9 driver=auto device=0000:03:00.0 unsafe-pin-leak=1",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -423,7 +433,7 @@ static void the_summary_tells_the_guest_no_more_than_it_may_know(void)
     static const char *const texts[] = {
         "id=8 driver=soft resv=0:1:msi",
         "id=9 driver=vfio device=0000:03:00.0 guest=pci:0000:00:05.0",
-        "id=10 driver=iommufd device=c0ffee00-1234-5678-9abc-def012345678",
+        "id=10 driver=auto device=c0ffee00-1234-5678-9abc-def012345678 unsafe-pin-leak=1",
     };
     struct config_endpoint eps[3];
     char out[CONFIG_SUMMARY_SIZE], why[CONFIG_WHY_SIZE];

@@ -735,12 +735,15 @@ static void failed_stops_the_queues(void)
 
 static void driver_ok_twice_does_not_start_the_rings_again(void)
 {
+    struct virtqueue_stats stats;
     struct rig r;
 
     UT_REQUIRE(rig_run(&r, NULL));
     UT_EQ(attach(&r, 1), VIOMMU_S_OK);
     UT_EQ(status(&r, READY), READY);
-    UT_EQ(guest_ring_used_idx(&r.ring[VIOMMU_QUEUE_REQUEST]), 1);
+    UT_TRUE(device_queue_stats(r.d, VIOMMU_QUEUE_REQUEST, &stats));
+    UT_EQ(stats.avail_seen, 1);
+    UT_EQ(viommu_counters(device_viommu(r.d))->requests[VIOMMU_T_ATTACH], 1);
     UT_EQ(attach(&r, 1), VIOMMU_S_OK);
     UT_EQ(guest_ring_used_idx(&r.ring[VIOMMU_QUEUE_REQUEST]), 2);
     rig_close(&r);

@@ -301,7 +301,7 @@ static void what_was_left_behind_is_found_as_it_is(void)
     xs_fake_put(t.f, xs_fake_be(B, 8, 0, "online"), "0");
     start(&t);
     /* No `closing`: xenbus_event_found says it. */
-    UT_STR(look(&t), "appeared 7/0; appeared 8/0");
+    UT_STR(look(&t), "appeared 8/0; appeared 7/0");
     UT_EQ(dev7(&t)->found_state, XENBUS_CONNECTED);
     UT_EQ(dev7(&t)->fe_state, XENBUS_CONNECTED);
     UT_FALSE(discover_find(t.d, 8, 0)->found_online);
@@ -735,7 +735,7 @@ static void lost_events_are_made_good_by_the_next_full_look(void)
     t.f->drop_events = false;
     UT_STR(look(&t), "");
     xs_fake_add_device(t.f, B, 9, 0);
-    UT_STR(look(&t), "fe 7/0=3; appeared 8/0; appeared 9/0");
+    UT_STR(look(&t), "appeared 9/0; appeared 8/0; fe 7/0=3");
     t.f->drop_events = true;
     xs_fake_remove_device(t.f, B, 8, 0);
     put7(&t, "online", "0");

@@ -99,7 +99,7 @@ static uint64_t count(const struct rig *r, uint32_t domid, const char *key)
 static void a_grant_gives_the_page_and_no_other(void)
 {
     struct rig r;
-    struct mapping m;
+    struct mapping m = {0};
     uint32_t ref;
     char *page;
 
@@ -127,7 +127,7 @@ static void a_grant_gives_the_page_and_no_other(void)
 static void a_grant_serves_its_domain_only(void)
 {
     struct rig r;
-    struct mapping m;
+    struct mapping m = {0};
     uint32_t ref;
     int other;
 
@@ -146,7 +146,7 @@ static void a_grant_serves_its_domain_only(void)
 static void a_read_only_grant_cannot_be_written_by_any_way(void)
 {
     struct rig r;
-    struct mapping m;
+    struct mapping m = {0};
     uint32_t ref;
 
     UT_REQUIRE(setup(&r));
@@ -163,7 +163,7 @@ static void a_read_only_grant_cannot_be_written_by_any_way(void)
 static void a_read_only_map_of_a_writable_grant_is_read_only(void)
 {
     struct rig r;
-    struct mapping m;
+    struct mapping m = {0};
     uint32_t ref;
 
     UT_REQUIRE(setup(&r));
@@ -177,7 +177,7 @@ static void a_read_only_map_of_a_writable_grant_is_read_only(void)
 static void revoking_fails_while_mapped_and_ends_nothing(void)
 {
     struct rig r;
-    struct mapping m, again;
+    struct mapping m = {0}, again = {0};
     uint32_t ref;
 
     UT_REQUIRE(setup(&r));
@@ -247,7 +247,7 @@ static void the_grant_table_has_a_limit(void)
 static void maptrack_bounds_all_maps_of_a_domain(void)
 {
     struct rig r;
-    struct mapping a, b, c;
+    struct mapping a = {0}, b = {0}, c = {0};
     uint32_t ref;
     int second;
 
@@ -276,7 +276,7 @@ static void maptrack_bounds_all_maps_of_a_domain(void)
 static void a_dead_guests_memory_lives_while_mapped(void)
 {
     struct rig r;
-    struct mapping m, other;
+    struct mapping m = {0}, other = {0};
     uint32_t ref;
     char c = 0;
 
@@ -410,7 +410,7 @@ static void peer_death_is_silent(void)
 static void injected_failures_hit_the_nth_call(void)
 {
     struct rig r;
-    struct mapping m;
+    struct mapping m = {0};
     uint32_t ref;
 
     UT_REQUIRE(setup(&r));

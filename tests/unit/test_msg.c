@@ -110,6 +110,7 @@ static void malformed_replies_are_refused(void)
         "{\"id\":1}",
         "{\"id\":1,\"ok\":1}",
         "{\"id\":1,\"ok\":null}",
+        "{\"id\":1,\"ok\":0,\"error\":\"x\"}",
         "{\"id\":-1,\"ok\":true}",
         "{\"id\":4294967296,\"ok\":true}",
         "{\"id\":1,\"ok\":false}",

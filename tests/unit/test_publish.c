@@ -445,6 +445,80 @@ static void storms_of_conflicts_end(void)
     teardown(&t);
 }
 
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void the_directory_goes_when_the_toolstack_waits_for_it(void)
+{
+    struct fixture t;
+
+    setup(&t);
+    close_it(t.f);
+    UT_EQ(publish_state(&t.xs, &t.dev, XENBUS_CLOSED), 0);
+    UT_EQ(publish_remove(&t.xs, &t.dev), 0);
+    UT_TRUE(xs_fake_node(t.f, xs_fake_be(B, F, 0, NULL)) == NULL);
+    UT_TRUE(xs_fake_node(t.f, xs_fake_fe(F, 0, NULL)) != NULL);
+    /* Gone already: fine, too. */
+    UT_EQ(publish_remove(&t.xs, &t.dev), 0);
+    UT_TRUE(xs_fake_node(t.f, xs_fake_be(B, F, 0, NULL)) == NULL);
+    teardown(&t);
+}
+
+/* Refused or not needed, and in any case unchanged. */
+static void expect_not_removed(struct fixture *t, int result)
+{
+    cleanup_free char *before = xs_fake_dump(t->f);
+    cleanup_free char *after = NULL;
+
+    UT_EQ((int64_t)publish_remove(&t->xs, &t->dev), (int64_t)result);
+    after = xs_fake_dump(t->f);
+    UT_STR(after, before);
+    UT_TRUE(t->f->tx == NULL);
+}
+
+static void a_directory_that_nobody_removes_stays(void)
+{
+    struct fixture t;
+
+    setup(&t);
+    UT_EQ(publish_state(&t.xs, &t.dev, XENBUS_CLOSED), 0);
+    expect_not_removed(&t, 0); /* online */
+    xs_fake_put(t.f, xs_fake_be(B, F, 0, "online"), "garbage");
+    expect_not_removed(&t, 0);
+    xs_fake_del(t.f, xs_fake_be(B, F, 0, "online"));
+    expect_not_removed(&t, 0);
+    xs_fake_put(t.f, xs_fake_be(B, F, 0, "online"), "0");
+    t.dev.backend_domid = 0; /* libxl does it itself in dom0 */
+    expect_not_removed(&t, 0);
+    t.dev.backend_domid = B;
+    xs_fake_put(t.f, xs_fake_be(B, F, 0, "state"), "5");
+    expect_not_removed(&t, -ESTALE);
+    replace_it(t.f);
+    xs_fake_put(t.f, xs_fake_be(B, F, 0, "online"), "0");
+    expect_not_removed(&t, -ESTALE);
+    t.dev.own_state = XENBUS_CONNECTED;
+    expect_not_removed(&t, -ECANCELED);
+    teardown(&t);
+}
+
+/* The toolstack makes the directory anew before each call that removing the old one makes. */
+static void a_new_directory_is_not_removed_for_the_old_one(void)
+{
+    for (unsigned call = 1; call < 6; call++) {
+        struct at_call at = {call, replace_it};
+        struct fixture t;
+
+        setup(&t);
+        close_it(t.f);
+        UT_EQ(publish_state(&t.xs, &t.dev, XENBUS_CLOSED), 0);
+        t.f->n_calls = 0;
+        t.f->hook = act_at_call;
+        t.f->hook_ctx = &at;
+        UT_EQ((int64_t)publish_remove(&t.xs, &t.dev), -ESTALE);
+        UT_STR(be(&t, "state"), "1");
+        teardown(&t);
+    }
+}
+
 /* --- endpoints, quota ------------------------------------------------------------------------- */
 
 static void endpoint_nodes_are_private(void)
@@ -530,6 +604,9 @@ int main(int argc, char **argv)
         UT_CASE(foreign_values_of_state_and_online_are_survived),
         UT_CASE(any_failing_call_leaves_everything_as_it_was),
         UT_CASE(storms_of_conflicts_end),
+        UT_CASE(the_directory_goes_when_the_toolstack_waits_for_it),
+        UT_CASE(a_directory_that_nobody_removes_stays),
+        UT_CASE(a_new_directory_is_not_removed_for_the_old_one),
         UT_CASE(endpoint_nodes_are_private),
         UT_CASE(an_endpoint_that_does_not_fit_a_node_is_refused),
         UT_CASE(a_device_costs_few_nodes_of_the_quota),

@@ -33,10 +33,10 @@ struct row {
         XB_PHASE_##phase_, XB_LOST, XB_PHASE_CLOSED, "error state-5 state-6 recheck"   \
     }
 
-#define STOP_ON_OWN(phase_)                                              \
-    {XB_PHASE_##phase_, XB_OWN_CLOSING, XB_PHASE_ENDED, "stop state-6"}, \
-    {                                                                    \
-        XB_PHASE_##phase_, XB_OWN_GONE, XB_PHASE_ENDED, "stop forget"    \
+#define STOP_ON_OWN(phase_)                                                     \
+    {XB_PHASE_##phase_, XB_OWN_CLOSING, XB_PHASE_ENDED, "stop state-6 remove"}, \
+    {                                                                           \
+        XB_PHASE_##phase_, XB_OWN_GONE, XB_PHASE_ENDED, "stop forget"           \
     }
 
 /* Everything that is not "nothing, same phase". */
@@ -44,8 +44,8 @@ static const struct row rows[] = {
     {XB_PHASE_NEW, XB_FOUND_FRESH, XB_PHASE_STARTING, "start"},
     {XB_PHASE_NEW, XB_FOUND_CONNECTED, XB_PHASE_CLOSED, "error state-5 state-6 recheck"},
     {XB_PHASE_NEW, XB_FOUND_CLOSED, XB_PHASE_CLOSED, "recheck"},
-    {XB_PHASE_NEW, XB_FOUND_ENDING, XB_PHASE_ENDED, "state-6"},
-    {XB_PHASE_NEW, XB_OWN_CLOSING, XB_PHASE_ENDED, "state-6"},
+    {XB_PHASE_NEW, XB_FOUND_ENDING, XB_PHASE_ENDED, "state-6 remove"},
+    {XB_PHASE_NEW, XB_OWN_CLOSING, XB_PHASE_ENDED, "state-6 remove"},
     {XB_PHASE_NEW, XB_OWN_GONE, XB_PHASE_ENDED, "forget"},
 
     {XB_PHASE_STARTING, XB_READY, XB_PHASE_WAITING, "clear-error publish state-2 recheck"},
@@ -85,14 +85,14 @@ static const struct row rows[] = {
     {XB_PHASE_CLOSED, XB_CONFIG_CHANGED, XB_PHASE_CLOSED, "recheck"},
     STOP_ON_OWN(CLOSED),
 
-    {XB_PHASE_ENDING, XB_DISCONNECTED, XB_PHASE_ENDED, "state-6 stop"},
-    {XB_PHASE_ENDING, XB_LOST, XB_PHASE_ENDED, "state-6"},
+    {XB_PHASE_ENDING, XB_DISCONNECTED, XB_PHASE_ENDED, "state-6 stop remove"},
+    {XB_PHASE_ENDING, XB_LOST, XB_PHASE_ENDED, "state-6 remove"},
     {XB_PHASE_ENDING, XB_OWN_GONE, XB_PHASE_VANISHING, ""},
 
     {XB_PHASE_VANISHING, XB_DISCONNECTED, XB_PHASE_ENDED, "stop forget"},
     {XB_PHASE_VANISHING, XB_LOST, XB_PHASE_ENDED, "forget"},
 
-    {XB_PHASE_ENDED, XB_OWN_CLOSING, XB_PHASE_ENDED, "state-6"},
+    {XB_PHASE_ENDED, XB_OWN_CLOSING, XB_PHASE_ENDED, "state-6 remove"},
     {XB_PHASE_ENDED, XB_OWN_GONE, XB_PHASE_ENDED, "forget"},
 };
 
@@ -168,6 +168,21 @@ static void guest_memory_is_let_go_only_by_the_worker(void)
     }
 }
 
+/* libxl waits for it; 6 must be there first, and the worker's VFIO files closed. */
+static void the_directory_is_removed_last_and_only_at_the_end(void)
+{
+    FOR_EACH_PAIR(phase, event)
+    {
+        struct xenbus_step step = xenbus_next(phase, event);
+
+        UT_EQ(has(&step, XB_DO_REMOVE), step.next == XB_PHASE_ENDED && has(&step, XB_DO_STATE_6));
+        for (size_t i = 0; i + 1 < XB_MAX_ACTIONS; i++) {
+            if (step.actions[i] == XB_DO_REMOVE)
+                UT_EQ(step.actions[i + 1], XB_DO_NOTHING);
+        }
+    }
+}
+
 static void connected_is_said_only_when_the_worker_is(void)
 {
     FOR_EACH_PAIR(phase, event)
@@ -194,7 +209,7 @@ static void a_vanished_directory_is_never_written_to(void)
         UT_FALSE(has(&step, XB_DO_STATE_2) || has(&step, XB_DO_STATE_4) ||
                  has(&step, XB_DO_STATE_5) || has(&step, XB_DO_STATE_6) ||
                  has(&step, XB_DO_ERROR) || has(&step, XB_DO_CLEAR_ERROR) ||
-                 has(&step, XB_DO_PUBLISH) || has(&step, XB_DO_START));
+                 has(&step, XB_DO_PUBLISH) || has(&step, XB_DO_START) || has(&step, XB_DO_REMOVE));
         UT_TRUE(step.next == XB_PHASE_VANISHING || step.next == XB_PHASE_ENDED);
         UT_EQ(has(&step, XB_DO_FORGET), step.next == XB_PHASE_ENDED);
     }
@@ -345,6 +360,7 @@ int main(int argc, char **argv)
     static const struct ut_case cases[] = {
         UT_CASE(every_pair_is_as_the_protocol_says),
         UT_CASE(guest_memory_is_let_go_only_by_the_worker),
+        UT_CASE(the_directory_is_removed_last_and_only_at_the_end),
         UT_CASE(connected_is_said_only_when_the_worker_is),
         UT_CASE(a_vanished_directory_is_never_written_to),
         UT_CASE(removal_ends_with_6_without_the_frontend),

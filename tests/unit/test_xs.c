@@ -116,6 +116,26 @@ static void a_transaction_sees_what_interfered(void)
     xs_fake_free(f);
 }
 
+static int write_and_fail(const struct xsc *xs, uint32_t tx, void *ctx)
+{
+    int r = xsc_write(xs, tx, "/n", ctx);
+
+    return r < 0 ? r : -ENOSPC;
+}
+
+static void what_a_failed_body_wrote_is_forgotten(void)
+{
+    struct xs_fake *f = xs_fake_new(1);
+    struct xsc xs = xs_fake_client(f);
+    char value[] = "2";
+
+    xs_fake_put(f, "/n", "1");
+    UT_EQ((int64_t)xsc_transaction(&xs, write_and_fail, value), -ENOSPC);
+    UT_STR(xs_fake_get(f, "/n"), "1");
+    UT_TRUE(f->tx == NULL);
+    xs_fake_free(f);
+}
+
 static void a_failed_body_changes_nothing(void)
 {
     struct xs_fake *f = xs_fake_new(1);
@@ -199,6 +219,7 @@ int main(int argc, char **argv)
         UT_CASE(errors_are_passed_on),
         UT_CASE(transactions_are_tried_again),
         UT_CASE(a_transaction_sees_what_interfered),
+        UT_CASE(what_a_failed_body_wrote_is_forgotten),
         UT_CASE(a_failed_body_changes_nothing),
         UT_CASE(our_domid_is_read_strictly),
         UT_CASE(joined_paths_fit_or_are_refused),

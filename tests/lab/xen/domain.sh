@@ -54,24 +54,32 @@ store_is() {
 # wait_node SECONDS PATH COMMAND...: runs the command whenever something at or below the path may
 # have changed, until it succeeds. Polling instead would take half of the emulated processors'
 # time, because starting a program is what is slow there.
+#
+# The command may itself wait for another node, so everything is in positional parameters and
+# redirections of calls, which the shell keeps apart for each level.
 wait_node() {
-    wait_node_pipe=$(mktemp -u /tmp/wait.XXXXXX)
-    mkfifo "$wait_node_pipe"
-    timeout "$1" xenstore-watch "$2" >"$wait_node_pipe" 2>/dev/null &
-    wait_node_pid=$!
-    shift 2
-    wait_node_status=1
+    set -- "$(mktemp -u /tmp/wait.XXXXXX)" "$@"
+    mkfifo "$1"
+    timeout "$2" xenstore-watch "$3" >"$1" 2>/dev/null &
+    wait_node_loop "$!" "$@" 3<"$1"
+}
+
+# PID PIPE SECONDS PATH COMMAND...
+wait_node_loop() {
+    rm "$2"
     # The first line comes at once: xenstore reports each new watch.
-    exec 3<"$wait_node_pipe"
-    rm "$wait_node_pipe"
     while read -r _ <&3; do
-        if "$@"; then
-            wait_node_status=0
-            break
+        if wait_node_try "$@"; then
+            kill "$1" 2>/dev/null || true
+            wait "$1" 2>/dev/null || true
+            return 0
         fi
     done
-    exec 3<&-
-    kill "$wait_node_pid" 2>/dev/null || true
-    wait "$wait_node_pid" 2>/dev/null || true
-    return $wait_node_status
+    wait "$1" 2>/dev/null || true
+    return 1
+}
+
+wait_node_try() {
+    shift 4
+    "$@"
 }

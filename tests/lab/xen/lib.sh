@@ -40,7 +40,7 @@ lab_packages="gcc make libc6-dev autoconf automake pkg-config
     libxen-dev libcunit1-dev libjansson-dev libseccomp-dev
     linux-image-amd64 linux-headers-amd64
     xen-hypervisor-$lab_xen-amd64 xen-utils-$lab_xen xenstore-utils
-    kmod cpio xz-utils busybox-static"
+    kmod cpio xz-utils busybox-static ${VIOMMU_LAB_EXTRA_PACKAGES:-}"
 # Raise this when the way the tree is made changes: older trees are then not used any more.
 lab_tree_format=1
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * fxl: xl for fakexen. Domains are made and ended by the server's toolstack; devices by this
- * program, through libxenstore, with the nodes, permissions and waits of stock libxl. Unlike xl it
- * also removes a driver domain's backend directory, which on Xen `xl devd` does.
+ * program, through libxenstore, with the nodes, permissions and waits of stock libxl.
  */
 #include <config.h>
 
@@ -245,7 +244,10 @@ static int device_close(struct fxl *f, const struct device *d, bool force)
     r = fx_xs_read(f->xs, path, now, sizeof(now));
     if (r == 0) {
         r = transact(f->xs, force ? ask_close_force : ask_close, d);
-        if (r == 0 && strcmp(now, "6") != 0)
+        /* A driver domain removes its own directory after state 6, and libxl waits for both. */
+        if (r == 0 && d->be != 0)
+            r = fx_xs_wait(f->xs, path, NULL, 2 * CLOSE_MS);
+        else if (r == 0 && strcmp(now, "6") != 0)
             r = fx_xs_wait(f->xs, path, "6", CLOSE_MS);
     }
     cleanup_path(f->xs, d->fe_path);
