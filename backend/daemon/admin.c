@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "backend/iommu/driver.h"
 #include "common/ctl.h"
 #include "common/strutil.h"
 
@@ -56,10 +57,10 @@ static json_t *new_error(const char *text)
     return json_pack("{s:b, s:s}", "ok", 0, "error", text);
 }
 
-/* Consumes the reply. */
-static void send_reply(struct session *s, json_t *reply)
+/* Consumes the reply; descriptors are borrowed. */
+static void send_reply_fds(struct session *s, json_t *reply, const int *fds, size_t n_fds)
 {
-    int r = reply ? ctl_conn_send(s->conn, reply, NULL, 0) : -ENOMEM;
+    int r = reply ? ctl_conn_send(s->conn, reply, fds, n_fds) : -ENOMEM;
 
     json_decref(reply);
     if (r == -E2BIG) {
@@ -69,6 +70,11 @@ static void send_reply(struct session *s, json_t *reply)
     }
     if (r < 0)
         log_warn("control socket: cannot answer: %s", strerror(-r));
+}
+
+static void send_reply(struct session *s, json_t *reply)
+{
+    send_reply_fds(s, reply, NULL, 0);
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
@@ -191,7 +197,7 @@ static json_t *do_list(const struct request *req)
 
 /* Sends the client's request on, with a number of ours. `own` (consumed, may be NULL) goes before
  * the worker's members in the reply. */
-static json_t *forward(const struct request *req, json_t *own)
+static json_t *forward(const struct request *req, json_t *own, size_t max_fds, link_reply_fn *fn)
 {
     struct link *link = sdevice_link(req->dev);
     struct admin_call *call = new_call(req->session, own);
@@ -206,7 +212,7 @@ static json_t *forward(const struct request *req, json_t *own)
         return new_error("out of memory");
     }
     (void)json_object_del(msg, "device");
-    r = link_request(link, msg, on_reply, call);
+    r = link_request_fds(link, msg, max_fds, fn, call);
     if (r == 0)
         return NULL;
     free_call(call);
@@ -219,7 +225,7 @@ static json_t *do_show(const struct request *req)
     json_t *own = sdevice_summary(req->dev);
 
     if (sdevice_link(req->dev))
-        return forward(req, own);
+        return forward(req, own, 0, on_reply);
     (void)json_object_set_new(own, "ok", json_true());
     return own;
 }
@@ -228,7 +234,62 @@ static json_t *do_forward(const struct request *req)
 {
     if (!sdevice_link(req->dev))
         return new_error("the device has no worker (viommuctl list shows its state)");
-    return forward(req, NULL);
+    return forward(req, NULL, 0, on_reply);
+}
+
+/* Is an open file what its worker, which a guest may have taken over, says that it is? */
+static bool is_file(int fd, const char *prefix)
+{
+    char path[32], target[128];
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    n = readlink(path, target, sizeof(target) - 1);
+    if (n < 0)
+        return false;
+    target[n] = '\0';
+    return strncmp(target, prefix, strlen(prefix)) == 0;
+}
+
+static bool are_companion_fds(const int *fds)
+{
+    return (is_file(fds[IOMMU_FD_DEVICE], "anon_inode:[vfio-device]") ||
+            is_file(fds[IOMMU_FD_DEVICE], "/dev/vfio/devices/")) &&
+           is_file(fds[IOMMU_FD_LIFELINE], "pipe:[");
+}
+
+static void on_companion_fds(void *ctx, int error, const struct msg_reply *reply, json_t *msg)
+{
+    struct admin_call *call = ctx;
+
+    if (error < 0 || !reply->ok) {
+        on_reply(ctx, error, reply, msg);
+        return;
+    }
+    if (reply->n_fds != IOMMU_N_FDS || !are_companion_fds(reply->fds)) {
+        log_err("a worker's answer to endpoint-open-fd is no VFIO device: not handed out");
+        finish_call(call, new_error("the worker's answer makes no sense"));
+        return;
+    }
+    if (call->session)
+        send_reply_fds(call->session, merge(call->reply, msg), reply->fds, reply->n_fds);
+    free_call(call);
+}
+
+/* Registers and interrupts of a device, to root only: this is more than looking and configuring. */
+static json_t *do_endpoint_open_fd(const struct request *req)
+{
+    uint32_t id;
+
+    if (msg_u32(req->msg, "endpoint", UINT32_MAX, &id) < 0)
+        return new_error("endpoint: a number from 0 to 0xffffffff is wanted");
+    if (ctl_conn_peer_uid(req->session->conn) != 0)
+        return new_error("only root gets device files");
+    if (!sdevice_link(req->dev))
+        return new_error("the device has no worker (viommuctl list shows its state)");
+    log_info("endpoint %#x of %s: its device file was asked for by uid 0", id,
+             msg_text(req->msg, "device", 24, false));
+    return forward(req, NULL, IOMMU_N_FDS, on_companion_fds);
 }
 
 static json_t *do_endpoint_list(const struct request *req)
@@ -290,6 +351,7 @@ static const struct {
     {"endpoint-list", true, do_endpoint_list},
     {"endpoint-add", true, do_endpoint_add},
     {"endpoint-remove", true, do_endpoint_remove},
+    {"endpoint-open-fd", true, do_endpoint_open_fd},
     {"log-level", false, do_log_level},
 };
 

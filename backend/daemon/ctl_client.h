@@ -46,6 +46,13 @@ struct ctl_command {
 extern const struct ctl_command ctl_commands[];
 extern const size_t n_ctl_commands;
 
+/*
+ * Runs a program with the descriptors (consumed) of an endpoint, their numbers in the environment
+ * as VIOMMU_DEVICE_FD and VIOMMU_LIFELINE_FD, and ends it when the endpoint ends. Its exit status,
+ * 128 and the number of the signal that killed it, or CTL_REFUSED when it cannot be started.
+ */
+int ctl_run_companion(char **argv, int device_fd, int lifeline_fd);
+
 /* An error line on stderr. */
 void ctl_error(const char *fmt, ...) PRINTF_LIKE(1, 2);
 

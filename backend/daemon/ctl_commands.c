@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/daemon/msg.h"
+#include "backend/iommu/driver.h"
 #include "common/ctl.h"
 #include "common/range.h"
 #include "common/strutil.h"
@@ -49,10 +51,12 @@ static void print_refusal(const json_t *reply)
 }
 
 /*
- * One request; takes the request's reference. Only a good reply is handed over (new reference);
- * what went wrong has been printed otherwise.
+ * One request; takes the request's reference. Only a good reply is handed over (new reference),
+ * with its descriptors if somebody wants them (fds_out not NULL, CTL_MAX_FDS of them); what went
+ * wrong has been printed otherwise.
  */
-static enum ctl_exit call(const struct ctl_args *args, json_t *request, json_t **reply_out)
+static enum ctl_exit call_fds(const struct ctl_args *args, json_t *request, json_t **reply_out,
+                              int *fds_out, size_t *n_fds_out)
 {
     cleanup_json json_t *req = request;
     json_t *reply = NULL;
@@ -62,7 +66,7 @@ static enum ctl_exit call(const struct ctl_args *args, json_t *request, json_t *
         ctl_error("out of memory");
         return CTL_REFUSED;
     }
-    r = ctl_call(args->socket, req, TIMEOUT_MS, &reply, NULL, NULL);
+    r = ctl_call(args->socket, req, TIMEOUT_MS, &reply, fds_out, n_fds_out);
     if (r == -ENOENT || r == -ECONNREFUSED) {
         ctl_error("nobody listens at %s: is xen-viommud running? (--control PATH names its socket)",
                   args->socket);
@@ -84,6 +88,11 @@ static enum ctl_exit call(const struct ctl_args *args, json_t *request, json_t *
     json_object_del(reply, "ok");
     *reply_out = reply;
     return CTL_DONE;
+}
+
+static enum ctl_exit call(const struct ctl_args *args, json_t *request, json_t **reply_out)
+{
+    return call_fds(args, request, reply_out, NULL, NULL);
 }
 
 static enum ctl_exit check_device(const char *device)
@@ -354,6 +363,33 @@ static enum ctl_exit run_endpoint_remove(const struct ctl_args *args)
     return e;
 }
 
+static enum ctl_exit run_endpoint_open_fd(const struct ctl_args *args)
+{
+    cleanup_json json_t *reply = NULL;
+    enum ctl_exit e = check_device(args->argv[0]);
+    int fds[CTL_MAX_FDS];
+    size_t n_fds = 0;
+    uint32_t id;
+
+    if (e == CTL_DONE)
+        e = check_endpoint(args->argv[1], &id);
+    if (e == CTL_DONE)
+        e = call_fds(args,
+                     json_pack("{s:s, s:s, s:I}", "command", "endpoint-open-fd", "device",
+                               args->argv[0], "endpoint", (json_int_t)id),
+                     &reply, fds, &n_fds);
+    if (e != CTL_DONE)
+        return e;
+    if (n_fds != IOMMU_N_FDS) {
+        while (n_fds > 0)
+            close(fds[--n_fds]);
+        ctl_error("the daemon's answer has not brought the files");
+        return CTL_REFUSED;
+    }
+    return (enum ctl_exit)ctl_run_companion(args->argv + 2, fds[IOMMU_FD_DEVICE],
+                                            fds[IOMMU_FD_LIFELINE]);
+}
+
 static const char *node_text(const json_t *endpoint)
 {
     const char *text = msg_text(endpoint, "node", XS_ADMIN_VALUE_MAX, false);
@@ -614,6 +650,9 @@ const struct ctl_command ctl_commands[] = {
     {"endpoint remove", "DEVICE ID", "detach and remove an endpoint", 2, 2, 0, run_endpoint_remove},
     {"endpoint list", "DEVICE", "the endpoints, and why one was refused", 1, 1, 0,
      run_endpoint_list},
+    {"endpoint open-fd", "DEVICE ENDPOINT -- PROGRAM [ARGUMENT]...",
+     "run a program that gets the endpoint's VFIO device file", 3, INT_MAX, 0,
+     run_endpoint_open_fd},
     {"dma read", "DEVICE ENDPOINT IOVA LENGTH [--output FILE]", "read as a soft endpoint", 4, 4,
      CTL_OPT_OUTPUT, run_dma_read},
     {"dma write", "DEVICE ENDPOINT IOVA (HEX | --input FILE)", "write as a soft endpoint", 3, 4,

@@ -23,6 +23,7 @@
 struct call {
     struct call *next;
     uint32_t id;
+    size_t max_fds; /* that the answer may come with */
     link_reply_fn *fn;
     void *ctx;
 };
@@ -85,6 +86,12 @@ static int send_request(struct link *link, const json_t *request)
 
 int link_request(struct link *link, json_t *request, link_reply_fn *fn, void *ctx)
 {
+    return link_request_fds(link, request, 0, fn, ctx);
+}
+
+int link_request_fds(struct link *link, json_t *request, size_t max_fds, link_reply_fn *fn,
+                     void *ctx)
+{
     struct call *call = calloc(1, sizeof(*call));
     int r = call ? send_request(link, request) : -ENOMEM;
 
@@ -94,7 +101,7 @@ int link_request(struct link *link, json_t *request, link_reply_fn *fn, void *ct
         return r == -ENOTCONN ? -EPIPE : r;
     }
     link->last_id = link_next_id(link);
-    *call = (struct call){.id = link->last_id, .fn = fn, .ctx = ctx};
+    *call = (struct call){.id = link->last_id, .max_fds = max_fds, .fn = fn, .ctx = ctx};
     if (link->tail)
         link->tail->next = call;
     else
@@ -112,24 +119,30 @@ static void hang_up(struct link *link)
     link_kill(link);
 }
 
-static void on_message(struct ctl_conn *conn, json_t *msg, const int *fds, size_t n_fds, void *ctx)
+static void take_message(struct link *link, json_t *msg, const int *fds, size_t n_fds)
 {
-    struct link *link = ctx;
     struct msg_reply reply;
     struct call *call;
 
-    (void)conn;
-    for (size_t i = 0; i < n_fds; i++)
-        close(fds[i]);
-    if (n_fds > 0 || msg_parse_reply(msg, &reply) < 0 || !link->head ||
-        reply.id != link->head->id) {
+    if (msg_parse_reply(msg, &reply) < 0 || !link->head || reply.id != link->head->id ||
+        n_fds > link->head->max_fds) {
         log_err("%s: the worker breaks the protocol and is killed", link->name);
         hang_up(link);
         return;
     }
+    reply.fds = fds;
+    reply.n_fds = n_fds;
     call = take_call(link);
     call->fn(call->ctx, 0, &reply, msg);
     free(call);
+}
+
+static void on_message(struct ctl_conn *conn, json_t *msg, const int *fds, size_t n_fds, void *ctx)
+{
+    (void)conn;
+    take_message(ctx, msg, fds, n_fds);
+    for (size_t i = 0; i < n_fds; i++)
+        close(fds[i]);
 }
 
 static void on_closed(struct ctl_conn *conn, int reason, void *ctx)

@@ -61,6 +61,10 @@ uint32_t link_next_id(struct link *link);
  */
 MUST_CHECK int link_request(struct link *link, json_t *request, link_reply_fn *fn, void *ctx);
 
+/* As link_request, for a request whose answer may come with up to max_fds descriptors. */
+MUST_CHECK int link_request_fds(struct link *link, json_t *request, size_t max_fds,
+                                link_reply_fn *fn, void *ctx);
+
 /* Ends a worker that holds nothing of a guest: it goes by itself, or is killed after a second. Its
  * requests fail now; the owner forgets the link. NULL allowed; returns NULL. */
 struct link *link_stop(struct link *link);

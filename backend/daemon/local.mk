@@ -41,6 +41,7 @@ viommuctl_SOURCES = \
 	backend/daemon/viommuctl.c \
 	backend/daemon/ctl_client.h \
 	backend/daemon/ctl_commands.c \
+	backend/daemon/ctl_companion.c \
 	backend/daemon/ctl_print.c
 viommuctl_CPPFLAGS = $(AM_CPPFLAGS) $(CONTROL_PATH_DEF)
 viommuctl_LDADD = backend/daemon/libdaemon.a common/libcommon.a $(JANSSON_LIBS)

@@ -67,6 +67,8 @@ struct msg_reply {
     uint32_t id;
     bool ok;
     const char *error; /* borrowed; "" if ok */
+    const int *fds;    /* descriptors that came with it, of link.c: borrowed for the call */
+    size_t n_fds;
 };
 /* -EPROTO for anything but a well-formed reply. */
 MUST_CHECK int msg_parse_reply(const json_t *msg, struct msg_reply *out);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/iommu/host_device.h"
 #include "backend/iommu/soft.h"
 #include "backend/iommu/vfio.h"
 
@@ -25,8 +26,7 @@ static const struct viommu_resv x86_msi_window = {
 #define HAVE_X86_MSI false
 #endif
 
-#define WHY_SIZE      256
-#define MAX_HOST_RESV 64 /* more than any driver lists (backend/iommu/host_device.h) */
+#define WHY_SIZE 256
 
 static const struct iommu_driver soft_driver = {.ops = &soft_iommu_ops, .caps = SOFT_IOMMU_CAPS};
 
@@ -96,7 +96,7 @@ static void free_endpoint(struct worker_endpoint *ep)
 
 /* --- limits ----------------------------------------------------------------------------------- */
 
-#define MAX_RESV (MAX_HOST_RESV > CONFIG_MAX_RESV ? MAX_HOST_RESV + 1 : CONFIG_MAX_RESV + 1)
+#define MAX_RESV (HOST_DEVICE_MAX_RESV > CONFIG_MAX_RESV ? HOST_DEVICE_MAX_RESV + 1 : CONFIG_MAX_RESV + 1)
 
 static size_t soft_resv(const struct config_endpoint *ep, struct viommu_resv out[MAX_RESV])
 {

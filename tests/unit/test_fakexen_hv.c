@@ -494,5 +494,6 @@ static const struct ut_case cases[] = {
 
 int main(int argc, char **argv)
 {
+    alarm(120); /* a server that does not answer is a failure, not a hang */
     return ut_main(argc, argv, "fakexen hypervisor", cases, ARRAY_SIZE(cases));
 }

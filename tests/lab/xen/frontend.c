@@ -27,7 +27,7 @@
 static void to_hex(char *text, const uint8_t *bytes, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
-        sprintf(text + 2 * i, "%02x", bytes[i]);
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
     }
 }
 

@@ -53,7 +53,7 @@ char *backend_read(const char *node)
 static int backend_state(void)
 {
     char *value = backend_read("state");
-    int state = value ? atoi(value) : 0;
+    int state = value ? (int)strtol(value, NULL, 10) : 0;
 
     free(value);
     return state;

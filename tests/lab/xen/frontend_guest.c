@@ -355,6 +355,6 @@ void guest_open(void)
     if (!value || !backend_path) {
         give_up("xenstore: no device/virtio/0/backend and backend-id");
     }
-    backend_domid = (uint16_t)atoi(value);
+    backend_domid = (uint16_t)strtoul(value, NULL, 10);
     free(value);
 }

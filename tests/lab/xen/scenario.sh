@@ -263,8 +263,9 @@ show_device() {
 # DMA goes on in the driver domain until it fails: the guest is destroyed under it.
 start_dma() {
     dma="viommuctl dma write $device 8 0x100000 00"
-    in_drv "rm -f /tmp/dma; (while $dma; do echo x >>/tmp/dma; done) >/dev/null 2>&1 &
-        until test -s /tmp/dma; do sleep 0.1; done"
+    # One line: xenstore-read would print a line end as \\n.
+    loop="(while $dma; do echo x >>/tmp/dma; done) >/dev/null 2>&1 &"
+    in_drv "rm -f /tmp/dma; $loop until test -s /tmp/dma; do sleep 0.1; done"
 }
 
 destroy_guest() {
