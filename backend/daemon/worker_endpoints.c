@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "backend/iommu/host_device.h"
+#include "backend/iommu/iommufd.h"
 #include "backend/iommu/soft.h"
 #include "backend/iommu/vfio.h"
 
@@ -34,6 +35,7 @@ static const struct iommu_driver soft_driver = {.ops = &soft_iommu_ops, .caps = 
 static const struct iommu_driver *const drivers[WORKER_N_DRIVERS] = {
     [CONFIG_DRIVER_SOFT] = &soft_driver,
     [CONFIG_DRIVER_VFIO] = &vfio_driver,
+    [CONFIG_DRIVER_IOMMUFD] = &iommufd_driver,
 };
 
 struct worker_endpoint {

@@ -138,8 +138,9 @@ static void put_host(json_t *row, int *r, const struct iommu_status *host)
 {
     put_count(row, r, "group", host->group);
     put(row, r, "host", host->cut_off ? json_string("cut off") : json_string(host->space));
-    put_count(row, r, "entries", host->entries);
-    if (host->entries_max > 0)
+    if (host->counted)
+        put_count(row, r, "entries", host->entries);
+    if (host->counted && host->entries_max > 0)
         put_count(row, r, "entries_max", host->entries_max);
 }
 

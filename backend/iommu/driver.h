@@ -32,6 +32,7 @@ struct iommu_limits {
 struct iommu_status {
     unsigned group;
     char space[IOMMU_SPACE_NAME_MAX + 1]; /* what its mappings are in, "" if in none */
+    bool counted;                         /* the next two mean something */
     size_t entries;                       /* of the host's table in use by that */
     size_t entries_max;                   /* 0: no limit known */
     bool cut_off;                         /* the host failed: its DMA reaches nothing */

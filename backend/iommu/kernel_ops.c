@@ -83,6 +83,11 @@ static int host_read_text(void *ctx UNUSED, const char *path, char *out, size_t 
     return (int)n;
 }
 
+static bool host_exists(void *ctx UNUSED, const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
 static int host_find_name(void *ctx UNUSED, const char *dir, const char *prefix, char *out,
                           size_t size)
 {
@@ -136,6 +141,7 @@ static const struct kernel_ops host_ops = {
     .ioctl = host_ioctl,
     .readlink = host_readlink,
     .read_text = host_read_text,
+    .exists = host_exists,
     .find_name = host_find_name,
     .pipe = host_pipe,
     .grep = host_grep,

@@ -10,6 +10,7 @@
 
 #include "common/compiler.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,8 @@ struct kernel_ops {
 
     /* A whole file as text, terminated: its length. -EFBIG when it does not fit. */
     int (*read_text)(void *ctx, const char *path, char *out, size_t size);
+
+    bool (*exists)(void *ctx, const char *path);
 
     /* The first name in a directory that begins with `prefix`; -ENOENT when there is none. */
     int (*find_name)(void *ctx, const char *dir, const char *prefix, char *out, size_t size);

@@ -614,6 +614,7 @@ static void vfio_status(const struct host_endpoint *ep, struct iommu_status *out
 
     *out = (struct iommu_status){
         .group = group->number,
+        .counted = true,
         .entries = group->space ? imap_count(group->space->map) : 0,
         .entries_max = group->max_entries,
         .cut_off = group->cut_off,

@@ -177,6 +177,27 @@ static void fake_unmap(void *ctx, void *addr, size_t n_pages)
     log_err("fakexen: unmap of %zu pages that no map gave", n_pages);
 }
 
+/* Statuses first, then the bytes of the pieces that come from the guest, one after another. */
+static int copy_results(const struct grant_copy *pieces, size_t n, const uint8_t *reply)
+{
+    size_t from = n * sizeof(int32_t);
+    int r = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        int32_t status;
+
+        memcpy(&status, reply + i * sizeof(status), sizeof(status));
+        if (status < 0)
+            r = -EFAULT;
+        if (pieces[i].to_guest)
+            continue;
+        if (status == 0)
+            memcpy(pieces[i].local, reply + from, pieces[i].len);
+        from += pieces[i].len;
+    }
+    return r;
+}
+
 /* One message's worth of pieces. */
 static int copy_some(const struct platform *p, const struct grant_copy *pieces, size_t n)
 {
@@ -184,7 +205,7 @@ static int copy_some(const struct platform *p, const struct grant_copy *pieces, 
     struct fx_copy_piece wire[FX_COPY_MAX];
     cleanup_free uint8_t *out = malloc(n * GRANT_PAGE_SIZE);
     cleanup_free uint8_t *reply = malloc(n * (GRANT_PAGE_SIZE + sizeof(int32_t)));
-    size_t to = 0, from = n * sizeof(int32_t), reply_len;
+    size_t to = 0, reply_len = n * sizeof(int32_t);
     struct fx_buf parts[3];
     int r;
 
@@ -199,30 +220,14 @@ static int copy_some(const struct platform *p, const struct grant_copy *pieces, 
             memcpy(out + to, pieces[i].local, pieces[i].len);
             to += pieces[i].len;
         } else {
-            from += pieces[i].len;
+            reply_len += pieces[i].len;
         }
     }
-    reply_len = from;
     parts[0] = (struct fx_buf){&h, sizeof(h)};
     parts[1] = (struct fx_buf){wire, n * sizeof(wire[0])};
     parts[2] = (struct fx_buf){out, to};
     r = fx_call(p->sock, FX_COPY, parts, to ? 3 : 2, -1, reply, reply_len, NULL);
-    if (r < 0)
-        return map_error(r);
-    from = n * sizeof(int32_t);
-    for (size_t i = 0; i < n; i++) {
-        int32_t status;
-
-        memcpy(&status, reply + i * sizeof(status), sizeof(status));
-        if (status < 0)
-            r = -EFAULT;
-        if (pieces[i].to_guest)
-            continue;
-        if (status == 0)
-            memcpy(pieces[i].local, reply + from, pieces[i].len);
-        from += pieces[i].len;
-    }
-    return r;
+    return r < 0 ? map_error(r) : copy_results(pieces, n, reply);
 }
 
 static int fake_copy(void *ctx, const struct grant_copy *pieces, size_t n)

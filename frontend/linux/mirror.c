@@ -296,6 +296,18 @@ void mirror_unanswered(struct mirror *mirror, const void *req, size_t len)
 		detached(mirror, req);
 }
 
+bool mirror_complain(struct mirror *mirror, u32 id)
+{
+	struct mirror_vdomain *vdomain = find_vdomain(mirror, id);
+
+	if (!vdomain)
+		return true;
+	if (vdomain->complained)
+		return false;
+	vdomain->complained = true;
+	return true;
+}
+
 void mirror_clear(struct mirror *mirror)
 {
 	struct rb_node *node;

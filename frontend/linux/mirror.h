@@ -38,6 +38,8 @@ struct mirror_vdomain {
 	u32 id;
 	u32 attach_flags;
 	u32 endpoints;
+	/* mirror_complain() has said yes. */
+	bool complained;
 	/* Mappings that are not live. */
 	unsigned long pending;
 };
@@ -93,6 +95,9 @@ u8 mirror_answer(struct mirror *mirror, const void *req, size_t len, u8 status,
  * all the same: the driver does not look at such a status and reuses memory.
  */
 void mirror_unanswered(struct mirror *mirror, const void *req, size_t len);
+
+/* True once per vdomain, and always for one that does not exist. */
+bool mirror_complain(struct mirror *mirror, u32 vdomain);
 
 /* Reset: everything ends. */
 void mirror_clear(struct mirror *mirror);

@@ -291,8 +291,8 @@ static void a_dead_guests_memory_lives_while_mapped(void)
     UT_EQ(count(&r, GUEST, "mapped"), 1);
     UT_EQ(fx_create_domain(r.server.dir, "g", GUEST, false), -EEXIST);
     UT_EQ(unmap(&r, &m), 0);
-    UT_EQ(count(&r, GUEST, "mapped"), UINT64_MAX);               /* gone for good */
-    UT_EQ(fx_create_domain(r.server.dir, "g", GUEST, false), 0); /* the domid is free */
+    UT_EQ(count(&r, GUEST, "mapped"), UINT64_MAX);                /* gone for good */
+    UT_EQ(fx_create_domain(r.server.dir, "g", GUEST, false), 0);  /* the domid is free */
     UT_TRUE(fx_guest_grant(r.guest, DRV, 0, 1, false, &ref) < 0); /* cut off */
     teardown(&r);
 }

@@ -466,7 +466,7 @@ static const struct ut_case cases[] = {
 
 int main(int argc, char **argv)
 {
-    alarm(120); /* a server that does not answer is a failure, not a hang */
+    alarm(120);               /* a server that does not answer is a failure, not a hang */
     signal(SIGPIPE, SIG_IGN); /* cut-off connections are written to */
     return ut_main(argc, argv, "fakexen xenstored", cases, ARRAY_SIZE(cases));
 }

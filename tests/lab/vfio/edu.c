@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The VFIO lab's companion: drives the DMA engine of QEMU's `edu` device (QEMU, docs/specs/edu)
- * through the VFIO device file, so that bytes travel through the host's real IOMMU tables. It owns
- * the device's registers and nothing else: the mappings belong to whoever holds the container.
+ * The labs' companion: drives the DMA engine of QEMU's `edu` device (QEMU, docs/specs/edu) through
+ * the VFIO device file, so that bytes travel through the host's real IOMMU tables. It owns the
+ * device's registers and nothing else: the mappings belong to whoever holds the container.
+ * tests/kmod/viommu_mdev has the same registers and some more, without hardware.
  *
  *   viommuctl endpoint open-fd DEVICE ENDPOINT -- edu COMMAND...     (VIOMMU_DEVICE_FD is set)
- *   edu --standalone PCI-ADDRESS COMMAND...     group and container are opened here, without daemon
+ *   edu --standalone PCI-ADDRESS|UUID COMMAND...     group and container are opened here
  *
- * Commands are carried out in order, one line of output each; `edu --help` lists them. The engine
- * does not tell whether an access was refused: look at the memory, and at the IOMMU's log.
+ * Commands are carried out in order, one line of output each; `edu --help` lists them. QEMU's
+ * engine does not tell whether an access was refused: look at the memory, and at the IOMMU's log.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,8 +36,10 @@
 #define EDU_DMA_DST   0x88u
 #define EDU_DMA_COUNT 0x90u
 #define EDU_DMA_CMD   0x98u
+#define EDU_STATUS    0xa0u /* only viommu_mdev: errno of the last run */
 #define EDU_CMD_RUN   1u
-#define EDU_CMD_WRITE 2u /* from the device's buffer to memory */
+#define EDU_CMD_WRITE 2u    /* from the device's buffer to memory */
+#define EDU_REPEAT    0x10u /* only viommu_mdev: again and again until a run fails */
 #define EDU_BUFFER    0x40000u
 #define EDU_LIMIT     4095u /* QEMU ends itself when an access touches the buffer's end */
 #define EDU_ADDRESSES 28u   /* without dma_mask= */
@@ -51,7 +54,8 @@
 
 struct edu {
     int device;
-    volatile uint8_t *bar;
+    volatile uint8_t *bar; /* NULL: no mmap there, by read and write at bar_offset */
+    off_t bar_offset;
     size_t bar_size;
     /* Only with --standalone. */
     int container;
@@ -101,30 +105,47 @@ static int page_argument(const struct edu *edu, const char *text, uint8_t **out)
 
 /* ---- the device ----------------------------------------------------------------------------- */
 
+/* Registers below 0x80 take four bytes at a time, the others eight too. */
 static uint32_t read32(const struct edu *edu, size_t reg)
 {
-    return *(volatile uint32_t *)(volatile void *)(edu->bar + reg);
+    uint32_t value = UINT32_MAX;
+
+    if (edu->bar)
+        return *(volatile uint32_t *)(volatile void *)(edu->bar + reg);
+    if (pread(edu->device, &value, sizeof(value), edu->bar_offset + (off_t)reg) != sizeof(value))
+        fail("reading a register");
+    return value;
 }
 
 static void write64(const struct edu *edu, size_t reg, uint64_t value)
 {
-    *(volatile uint64_t *)(volatile void *)(edu->bar + reg) = value;
+    if (edu->bar)
+        *(volatile uint64_t *)(volatile void *)(edu->bar + reg) = value;
+    else if (pwrite(edu->device, &value, sizeof(value), edu->bar_offset + (off_t)reg) !=
+             sizeof(value))
+        fail("writing a register");
 }
 
-static bool running(const struct edu *edu)
+static void start(const struct edu *edu, uint64_t iova, uint64_t count, uint64_t command)
 {
-    return *(volatile uint64_t *)(volatile void *)(edu->bar + EDU_DMA_CMD) & EDU_CMD_RUN;
-}
-
-/* Starts the engine and waits until it stops: 100 ms of the machine's time. */
-static int dma(const struct edu *edu, uint64_t iova, uint64_t count, bool to_memory)
-{
-    const struct timespec pause = {.tv_nsec = 1000000};
+    bool to_memory = command & EDU_CMD_WRITE;
 
     write64(edu, EDU_DMA_SRC, to_memory ? EDU_BUFFER : iova);
     write64(edu, EDU_DMA_DST, to_memory ? iova : EDU_BUFFER);
     write64(edu, EDU_DMA_COUNT, count);
-    write64(edu, EDU_DMA_CMD, EDU_CMD_RUN | (to_memory ? EDU_CMD_WRITE : 0));
+    write64(edu, EDU_DMA_CMD, command | EDU_CMD_RUN);
+}
+
+static bool running(const struct edu *edu)
+{
+    return read32(edu, EDU_DMA_CMD) & EDU_CMD_RUN;
+}
+
+/* On edu a run takes 100 ms of the machine's time. */
+static int wait_until_stopped(const struct edu *edu)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
     for (int i = 0; i < DMA_TIMEOUT_MS; i++) {
         if (!running(edu))
             return 0;
@@ -133,15 +154,29 @@ static int dma(const struct edu *edu, uint64_t iova, uint64_t count, bool to_mem
     return refuse("the DMA engine does not stop");
 }
 
+/* The end of a command's line: why the device was refused, where the device tells. */
+static void print_status(const struct edu *edu)
+{
+    uint32_t status = read32(edu, EDU_STATUS);
+
+    if (status != 0 && status != UINT32_MAX)
+        printf(" refused: %s", strerror((int)status));
+    printf("\n");
+}
+
 static int dma_command(const struct edu *edu, char **argv, bool to_memory)
 {
     uint64_t iova;
     uint64_t count;
 
     if (number(argv[1], (UINT64_C(1) << EDU_ADDRESSES) - 1, &iova) ||
-        number(argv[2], EDU_LIMIT - 1, &count) || dma(edu, iova, count, to_memory))
+        number(argv[2], EDU_LIMIT - 1, &count))
         return -1;
-    printf("%s %#" PRIx64 " %" PRIu64 "\n", argv[0], iova, count);
+    start(edu, iova, count, to_memory ? EDU_CMD_WRITE : 0);
+    if (wait_until_stopped(edu))
+        return -1;
+    printf("%s %#" PRIx64 " %" PRIu64, argv[0], iova, count);
+    print_status(edu);
     return 0;
 }
 
@@ -159,6 +194,32 @@ static int cmd_id(struct edu *edu, char **argv)
 {
     printf("%s %#" PRIx32 "\n", argv[0], read32(edu, EDU_ID));
     return 0;
+}
+
+static int cmd_repeat(struct edu *edu, char **argv)
+{
+    uint64_t iova;
+    uint64_t count;
+
+    if (read32(edu, EDU_STATUS) == UINT32_MAX)
+        return refuse("this device cannot repeat");
+    if (number(argv[1], UINT64_MAX, &iova) || number(argv[2], EDU_LIMIT - 1, &count))
+        return -1;
+    start(edu, iova, count, EDU_CMD_WRITE | EDU_REPEAT);
+    printf("%s %#" PRIx64 " %" PRIu64 "\n", argv[0], iova, count);
+    return 0;
+}
+
+static int cmd_state(struct edu *edu, char **argv)
+{
+    printf("%s %s", argv[0], running(edu) ? "running" : "stopped");
+    print_status(edu);
+    return 0;
+}
+
+static int cmd_wait(struct edu *edu, char **argv)
+{
+    return wait_until_stopped(edu) ? -1 : cmd_state(edu, argv);
 }
 
 static int cmd_reset(struct edu *edu, char **argv)
@@ -241,54 +302,65 @@ static int cmd_unmap(struct edu *edu, char **argv)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
+static int enable(const struct edu *edu, const struct vfio_region_info *config)
+{
+    off_t at = (off_t)config->offset + PCI_COMMAND;
+    uint16_t command;
+
+    if (pread(edu->device, &command, sizeof(command), at) != sizeof(command))
+        return fail("reading config space");
+    command |= PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+    if (pwrite(edu->device, &command, sizeof(command), at) != sizeof(command))
+        return fail("writing config space");
+    return 0;
+}
+
 /* BAR 0 is mapped; memory accesses and bus mastering are switched on in config space. */
 static int open_registers(struct edu *edu)
 {
     struct vfio_region_info bar = {.argsz = sizeof(bar), .index = VFIO_PCI_BAR0_REGION_INDEX};
     struct vfio_region_info config = {.argsz = sizeof(config),
                                       .index = VFIO_PCI_CONFIG_REGION_INDEX};
-    uint16_t command;
-    off_t at;
     void *mapped;
 
     if (ioctl(edu->device, VFIO_DEVICE_GET_REGION_INFO, &bar) ||
         ioctl(edu->device, VFIO_DEVICE_GET_REGION_INFO, &config))
         return fail("VFIO_DEVICE_GET_REGION_INFO");
-    at = (off_t)config.offset + PCI_COMMAND;
-    if (pread(edu->device, &command, sizeof(command), at) != sizeof(command))
-        return fail("reading config space");
-    command |= PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
-    if (pwrite(edu->device, &command, sizeof(command), at) != sizeof(command))
-        return fail("writing config space");
+    if (enable(edu, &config))
+        return -1;
     if (bar.size <= EDU_BUFFER)
         return refuse("BAR 0 is too small for an edu device");
-    mapped = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, edu->device,
-                  (off_t)bar.offset);
-    if (mapped == MAP_FAILED)
-        return fail("mapping BAR 0");
-    edu->bar = mapped;
-    edu->bar_size = bar.size;
+    edu->bar_offset = (off_t)bar.offset;
+    if (bar.flags & VFIO_REGION_INFO_FLAG_MMAP) {
+        mapped = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, edu->device,
+                      (off_t)bar.offset);
+        if (mapped == MAP_FAILED)
+            return fail("mapping BAR 0");
+        edu->bar = mapped;
+        edu->bar_size = bar.size;
+    }
     if ((read32(edu, EDU_ID) & EDU_ID_MASK) != EDU_ID_VALUE)
         return refuse("this is no edu device");
     return 0;
 }
 
-static int group_path(const char *pci, char *path, size_t size)
+static int group_path(const char *name, char *path, size_t size)
 {
     char link[PATH_MAX];
     char target[PATH_MAX];
-    const char *name;
+    const char *group;
     ssize_t n;
 
-    if (snprintf(link, sizeof(link), "/sys/bus/pci/devices/%s/iommu_group", pci) >=
-        (int)sizeof(link))
-        return refuse("the PCI address is too long");
+    /* A PCI address has colons, an mdev's UUID has none. */
+    if (snprintf(link, sizeof(link), "/sys/bus/%s/devices/%s/iommu_group",
+                 strchr(name, ':') ? "pci" : "mdev", name) >= (int)sizeof(link))
+        return refuse("the device's name is too long");
     n = readlink(link, target, sizeof(target) - 1);
     if (n < 0)
         return fail(link);
     target[n] = '\0';
-    name = strrchr(target, '/');
-    if (!name || snprintf(path, size, "/dev/vfio/%s", name + 1) >= (int)size)
+    group = strrchr(target, '/');
+    if (!group || snprintf(path, size, "/dev/vfio/%s", group + 1) >= (int)size)
         return refuse("the IOMMU group has a strange name");
     return 0;
 }
@@ -308,11 +380,11 @@ static int join_container(struct edu *edu)
     return 0;
 }
 
-static int open_standalone(struct edu *edu, const char *pci)
+static int open_standalone(struct edu *edu, const char *name)
 {
     char path[PATH_MAX];
 
-    if (group_path(pci, path, sizeof(path)))
+    if (group_path(name, path, sizeof(path)))
         return -1;
     edu->memory = mmap(NULL, (size_t)STANDALONE_PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -328,7 +400,7 @@ static int open_standalone(struct edu *edu, const char *pci)
         return fail(path);
     if (join_container(edu))
         return -1;
-    edu->device = ioctl(edu->group, VFIO_GROUP_GET_DEVICE_FD, pci);
+    edu->device = ioctl(edu->group, VFIO_GROUP_GET_DEVICE_FD, name);
     if (edu->device < 0)
         return fail("VFIO_GROUP_GET_DEVICE_FD");
     return 0;
@@ -373,6 +445,9 @@ static const struct {
     {"id", 0, cmd_id, "print the identification register"},
     {"read", 2, cmd_read, "IOVA LENGTH: DMA from memory into the device's buffer"},
     {"write", 2, cmd_write, "IOVA LENGTH: DMA from the device's buffer to memory"},
+    {"repeat", 2, cmd_repeat, "IOVA LENGTH: DMA to memory until refused (viommu_mdev)"},
+    {"state", 0, cmd_state, "is the engine running, and how did its last run end"},
+    {"wait", 0, cmd_wait, "the same, once it has stopped"},
     {"reset", 0, cmd_reset, "reset the device"},
     {"poke", 2, cmd_poke, "PAGE HEX: write into own memory (--standalone)"},
     {"peek", 2, cmd_peek, "PAGE LENGTH: print own memory (--standalone)"},
@@ -382,7 +457,7 @@ static const struct {
 
 static void usage(FILE *to)
 {
-    fprintf(to, "usage: edu [--standalone PCI-ADDRESS] COMMAND...\n\n");
+    fprintf(to, "usage: edu [--standalone PCI-ADDRESS|UUID] COMMAND...\n\n");
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
         fprintf(to, "  %-6s %s\n", commands[i].name, commands[i].help);
 }
@@ -416,7 +491,8 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc >= 2 && strcmp(argv[1], "--standalone") == 0) {
-        r = argc >= 3 ? open_standalone(&edu, argv[2]) : refuse("--standalone PCI-ADDRESS");
+        r = argc >= 3 ? open_standalone(&edu, argv[2])
+                      : refuse("--standalone needs a PCI address or an mdev's UUID");
         argc -= 2;
         argv += 2;
     } else {

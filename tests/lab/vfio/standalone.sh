@@ -105,3 +105,25 @@ for device in $one $two; do
     shows "$device: and the IOMMU logs that too" '*DMA Write*fault addr 0x101000*' \
         fault_logged "$device" Write
 done
+
+# The labs' own mediated device, where the kernel takes modules: no IOMMU stands behind it, and its
+# engine tells itself what it was refused.
+mdev_uuid=c0ffee00-1234-4321-8abc-000000000001
+mdev_create=$(echo /sys/devices/platform/viommu_mdev/mdev_supported_types/*/create)
+if [ -e "$mdev_create" ]; then
+    echo $mdev_uuid >"$mdev_create"
+    shows "viommu_mdev: mapped pages are read and written" \
+        '* read 0x100000 6 write 0x102002 6 0000cafe123456780000 ' \
+        edu --standalone $mdev_uuid poke 0 cafe12345678 map 0x100000 0 r map 0x102000 1 rw \
+        read 0x100000 6 write 0x102002 6 peek 1 10
+    shows "viommu_mdev: a read-only page is not written" \
+        '* write 0x100000 6 refused: Operation not permitted cafe ' \
+        edu --standalone $mdev_uuid poke 0 cafe map 0x100000 0 r write 0x100000 6 peek 0 2
+    shows "viommu_mdev: a page is not written once it is unmapped" \
+        '* unmap 0x100000 4096 write 0x100000 6 refused: Invalid argument cafe ' \
+        edu --standalone $mdev_uuid poke 0 cafe map 0x100000 0 rw unmap 0x100000 \
+        write 0x100000 6 peek 0 2
+    shows "viommu_mdev: repeated DMA goes on until it is refused" \
+        '* state running unmap 0x100000 4096 wait stopped refused: Invalid argument ' \
+        edu --standalone $mdev_uuid map 0x100000 0 rw repeat 0x100000 64 state unmap 0x100000 wait
+fi
