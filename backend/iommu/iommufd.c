@@ -254,7 +254,7 @@ static int read_ranges(struct host_endpoint *ep, uint32_t ioas)
 /* The limits depend on the device, so it is attached to an empty IOAS for a moment. */
 static int describe(struct host_endpoint *ep, char *why, size_t why_size)
 {
-    uint32_t ioas;
+    uint32_t ioas = 0;
     int r = host_resv_read(ep->host->k, ep->dev.group, &ep->resv, why, why_size);
 
     if (r < 0)
