@@ -24,8 +24,8 @@
  * Xen's maptrack table has 262,144 handles for a whole backend domain by default, and gntdev takes
  * two per page in a PV one: the default total is then all there is.
  */
-#define DEFAULT_PAGES            131072u
-#define DEFAULT_PAGES_PER_DEVICE 65536u
+#define DEFAULT_PAGES            65536u
+#define DEFAULT_PAGES_PER_DEVICE 16384u
 #define MAX_PAGES                (1ull << 28)
 
 enum option_key {
@@ -43,9 +43,9 @@ static const struct argp_option option_table[] = {
     {"syslog", OPT_SYSLOG, NULL, 0, "log to syslog (facility daemon) instead of stderr", 0},
     {"control", OPT_CONTROL, "PATH", 0, "control socket (default " VIOMMU_CONTROL_PATH ")", 0},
     {"pages", OPT_PAGES, "N", 0,
-     "grant pages that all guests together may have mapped (default 131072)", 0},
+     "grant pages that all guests together may have mapped (default 65536)", 0},
     {"pages-per-device", OPT_PAGES_PER_DEVICE, "N", 0,
-     "grant pages of a device without max-pages= in its configuration (default 65536)", 0},
+     "grant pages of a device without max-pages= in its configuration (default 16384)", 0},
     {"worker", OPT_WORKER, "FD", OPTION_HIDDEN, "internal: serve one guest", 0},
     {"platform", OPT_PLATFORM, "NAME", OPTION_HIDDEN, "hypervisor behind the daemon", 0},
     {.name = NULL},

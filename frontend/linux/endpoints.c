@@ -94,14 +94,12 @@ static void pci_reprobe(struct vx *vx, struct vx_endpoint *endpoint)
 	struct pci_dev *pdev = pci_get_domain_bus_and_slot(endpoint->segment,
 							   endpoint->bus,
 							   endpoint->devfn);
-	struct pci_bus *bus;
+	struct pci_bus *bus = pci_find_bus(endpoint->segment, endpoint->bus);
 
-	if (!pdev)
-		return;
-	if (!is_ours(vx, &pdev->dev)) {
+	if (bus && !(pdev && is_ours(vx, &pdev->dev))) {
 		pci_lock_rescan_remove();
-		bus = pdev->bus;
-		pci_stop_and_remove_bus_device(pdev);
+		if (pdev)
+			pci_stop_and_remove_bus_device(pdev);
 		pci_rescan_bus(bus);
 		pci_unlock_rescan_remove();
 	}

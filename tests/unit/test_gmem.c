@@ -142,7 +142,9 @@ static void grant_addresses_have_exact_bounds(void)
     } cases[] = {
         {grant_address(REF, 0), grant_address(REF, 0), 0},
         {grant_address(REF, 4095), grant_address(REF, 4095), 0},
-        {grant_address(0, 0), grant_address(0, 4095), 0},
+        {grant_address(0, 0), grant_address(0, 4095), -EFAULT},
+        {grant_address(0, 4095), grant_address(1, 0), -EFAULT},
+        {grant_address(1, 0), grant_address(1, 4095), 0},
         {grant_address(LAST_REF, 0), grant_address(LAST_REF, 4095), 0},
         {grant_address(LAST_REF, 4095), grant_address(LAST_REF, 4095) + 1, -EFAULT},
         {grant_address(LAST_REF, 0), GMEM_GRANT_BIT | (1ull << 44), -EFAULT},
