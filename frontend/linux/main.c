@@ -161,6 +161,8 @@ static void start(struct vx *vx)
 		xenbus_dev_error(vx->xdev, err, "the device cannot be started");
 		/* Nothing that time would change: until the module is loaded anew. */
 		vx->removing = true;
+		/* xenbus would have the loading of the module wait for us. */
+		xenbus_switch_state(vx->xdev, XenbusStateClosed);
 	}
 }
 

@@ -273,9 +273,24 @@ static void detached(struct mirror *mirror, const struct virtio_iommu_req_detach
 	mirror_drop_endpoint(mirror, le32_to_cpu(req->endpoint));
 }
 
+/*
+ * The backend does not know an endpoint any more that was attached: it has been
+ * taken away, which ends as a DETACH does. Nothing is left to be refused.
+ */
+static bool already_gone(struct mirror *mirror, const void *req, size_t len, u8 status)
+{
+	const struct virtio_iommu_req_detach *detach = req;
+
+	return status == VIRTIO_IOMMU_S_NOENT &&
+	       IS_REQUEST(req, len, VIRTIO_IOMMU_T_DETACH, detach) &&
+	       find_endpoint(mirror, le32_to_cpu(detach->endpoint));
+}
+
 u8 mirror_answer(struct mirror *mirror, const void *req, size_t len, u8 status,
 		 struct mirror_spare *spare)
 {
+	if (already_gone(mirror, req, len, status))
+		status = VIRTIO_IOMMU_S_OK;
 	if (status == VIRTIO_IOMMU_S_OK) {
 		if (spare->mapping)
 			status = mapped(mirror, req, spare);

@@ -85,7 +85,7 @@ void mirror_spare_free(struct mirror *mirror, struct mirror_spare *spare);
 /*
  * The backend answered the request with a status. Returns the status to hand
  * to the driver: the same, or DEVERR for an OK that contradicts what the same
- * backend said before.
+ * backend said before, or OK for a DETACH of an endpoint that it has lost.
  */
 u8 mirror_answer(struct mirror *mirror, const void *req, size_t len, u8 status,
 		 struct mirror_spare *spare);

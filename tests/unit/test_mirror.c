@@ -341,6 +341,22 @@ static void unanswered_ends_but_never_begins(void)
     teardown();
 }
 
+static void endpoint_that_was_taken_away_is_detached(void)
+{
+    setup();
+    answered(make_attach(1, 8), OK);
+    answered(make_map(1, 0x1000, 0x1fff), OK);
+    UT_EQ(answered(make_detach(1, 8), VIRTIO_IOMMU_S_INVAL), VIRTIO_IOMMU_S_INVAL);
+    UT_EQ(refs_held, 1);
+    UT_EQ(answered(make_detach(1, 9), NOENT), NOENT);
+    UT_EQ(answered(make_unmap(1, 0, 0xfff), NOENT), NOENT);
+    UT_EQ(refs_held, 1);
+    UT_EQ(answered(make_detach(1, 8), NOENT), OK);
+    UT_EQ(refs_held, 0);
+    UT_EQ(answered(make_detach(1, 8), NOENT), NOENT);
+    teardown();
+}
+
 static void short_and_unknown_requests_change_nothing(void)
 {
     union request map = make_map(1, 0, 0xfff);
@@ -596,6 +612,7 @@ int main(int argc, char **argv)
         UT_CASE(last_endpoint_takes_the_mappings_with_it),
         UT_CASE(ok_that_cannot_be_is_an_error),
         UT_CASE(unanswered_ends_but_never_begins),
+        UT_CASE(endpoint_that_was_taken_away_is_detached),
         UT_CASE(short_and_unknown_requests_change_nothing),
         UT_CASE(failed_allocation_leaves_nothing),
         UT_CASE(a_vdomain_complains_once),

@@ -5,7 +5,8 @@
 # calls a request costs is no matter of speed.
 read -r driver </lab/driver
 
-bench_out=$(bench_vfio --driver="$driver" --rounds=100 "$one" 2>&1) || bench_out="failed: $bench_out"
+bench_out=$(bench_vfio --driver="$driver" --rounds=100 "$one" 2>&1) ||
+    bench_out="failed: $bench_out"
 printf '%s\n' "$bench_out" | sed 's/^/# /'
 for size in '4 KiB' '2 MiB'; do
     shows "$driver, $size, batches of 64: one system call per request" \

@@ -4,14 +4,16 @@
 # lab's own frontend. Sourced by scenario.sh when its own guests are done.
 
 # What only the guests with a stock kernel ask; the output goes to $drv_out like the others'.
+# shellcheck disable=SC2016 # for the driver domain's shell
 linux_asks() {
     case $1 in
     linux-restart-daemon)
-        # shellcheck disable=SC2016 # for the driver domain's shell
-        in_drv 'kill "$(cat /run/lab-daemon.pid)"
-            while kill -0 "$(cat /run/lab-daemon.pid)" 2>/dev/null; do sleep 0.1; done
-            xen-viommud $(cat /lab/daemon-options 2>/dev/null) >/dev/console 2>&1 &
-            echo $! >/run/lab-daemon.pid'
+        # One line: xenstore-read shows a line break as two characters.
+        restart='old=$(cat /run/lab-daemon.pid); kill $old;'
+        restart="$restart"' while kill -0 $old 2>/dev/null; do sleep 0.1; done;'
+        restart="$restart"' xen-viommud $(cat /lab/daemon-options 2>/dev/null)'
+        restart="$restart"' >/dev/console 2>&1 & echo $! >/run/lab-daemon.pid'
+        in_drv "$restart"
         ;;
     linux-has-mapping) in_drv "viommuctl mappings $device | grep -i $2" ;;
     linux-suspend) xenstore-write "/local/domain/$guest/control/shutdown" suspend ;;

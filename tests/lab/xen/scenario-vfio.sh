@@ -17,7 +17,8 @@ mdev_is_there() {
 
 # companion ENDPOINT COMMANDS: what it says becomes one line.
 companion() {
-    in_drv "s=0; t=\$(viommuctl endpoint open-fd $device $1 -- edu $2 2>&1) || s=\$?; echo \$t; exit \$s"
+    in_drv "s=0; t=\$(viommuctl endpoint open-fd $device $1 -- edu $2 2>&1) || s=\$?; \
+echo \$t; exit \$s"
 }
 
 # The companion ends at once when it cannot have the device: then nobody else may be using it.
