@@ -24,3 +24,7 @@ EXTRA_DIST += tests/includes.tap
 # The whole daemon on fakexen.
 TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap
 EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/support/daemon.sh
+
+# What a worker may not do; the attacks themselves are tests/unit/test_sandbox.
+TESTS += tests/sandbox.tap
+EXTRA_DIST += tests/sandbox.tap

@@ -23,7 +23,12 @@ backend_daemon_libdaemon_a_SOURCES = \
 	backend/daemon/worker.c backend/daemon/worker.h backend/daemon/worker_priv.h \
 	backend/daemon/worker_commands.c \
 	backend/daemon/worker_endpoints.c \
-	backend/daemon/worker_report.c
+	backend/daemon/worker_report.c \
+	backend/daemon/worker_sandbox.c \
+	backend/daemon/sandbox.c backend/daemon/sandbox.h backend/daemon/sandbox_priv.h \
+	backend/daemon/sandbox_view.c \
+	backend/daemon/sandbox_filter.c
+backend_daemon_libdaemon_a_CFLAGS = $(AM_CFLAGS) $(SECCOMP_CFLAGS)
 backend_daemon_libdaemon_a_CPPFLAGS = $(AM_CPPFLAGS) $(CONTROL_PATH_DEF)
 CONTROL_PATH_DEF = -DVIOMMU_CONTROL_PATH='"$(runstatedir)/xen-viommu/control.sock"'
 
@@ -35,7 +40,7 @@ if HAVE_XEN
 sbin_PROGRAMS += xen-viommud viommuctl
 xen_viommud_SOURCES = backend/daemon/main.c
 xen_viommud_LDADD = $(DAEMON_LIBS) backend/platform/libplatform_xen.a common/libcommon.a \
-	$(XEN_LIBS) $(JANSSON_LIBS)
+	$(XEN_LIBS) $(JANSSON_LIBS) $(SECCOMP_LIBS)
 
 viommuctl_SOURCES = \
 	backend/daemon/viommuctl.c \
@@ -50,5 +55,6 @@ viommuctl_LDADD = backend/daemon/libdaemon.a common/libcommon.a $(JANSSON_LIBS)
 noinst_PROGRAMS += tests/support/xen-viommud-fakexen
 tests_support_xen_viommud_fakexen_SOURCES = tests/support/viommud_fakexen.c
 tests_support_xen_viommud_fakexen_LDADD = $(DAEMON_LIBS) \
-	backend/platform/libplatform_fakexen.a common/libcommon.a $(XEN_LIBS) $(JANSSON_LIBS)
+	backend/platform/libplatform_fakexen.a common/libcommon.a $(XEN_LIBS) $(JANSSON_LIBS) \
+	$(SECCOMP_LIBS)
 endif

@@ -34,6 +34,8 @@ enum option_key {
     OPT_PAGES = 'p',
     OPT_SYSLOG = 0x100,
     OPT_PAGES_PER_DEVICE,
+    OPT_WORKER_USER,
+    OPT_NO_SANDBOX,
     OPT_WORKER,
     OPT_PLATFORM,
 };
@@ -46,6 +48,10 @@ static const struct argp_option option_table[] = {
      "grant pages that all guests together may have mapped (default 131072)", 0},
     {"pages-per-device", OPT_PAGES_PER_DEVICE, "N", 0,
      "grant pages of a device without max-pages= in its configuration (default 65536)", 0},
+    {"worker-user", OPT_WORKER_USER, "USER", 0,
+     "user that workers become, by name or number (default: the daemon's own)", 0},
+    {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
+     "workers keep all privileges: for debugging, never for guests that are not trusted", 0},
     {"worker", OPT_WORKER, "FD", OPTION_HIDDEN, "internal: serve one guest", 0},
     {"platform", OPT_PLATFORM, "NAME", OPTION_HIDDEN, "hypervisor behind the daemon", 0},
     {.name = NULL},
@@ -128,6 +134,10 @@ static error_t check_all(struct daemon_options *o, struct argp_state *state)
     if (o->pages_per_device == 0)
         o->pages_per_device = o->pages < DEFAULT_PAGES_PER_DEVICE ? o->pages
                                                                   : DEFAULT_PAGES_PER_DEVICE;
+    if (!o->sandbox && o->worker_user) {
+        argp_error(state, "--worker-user is part of the sandbox: it cannot go with --no-sandbox");
+        return EINVAL;
+    }
     if (o->pages_per_device > o->pages) {
         argp_error(state, "--pages-per-device (%llu) exceeds --pages (%llu)",
                    (unsigned long long)o->pages_per_device, (unsigned long long)o->pages);
@@ -159,6 +169,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return parse_pages(arg, "pages", &o->pages, state);
     case OPT_PAGES_PER_DEVICE:
         return parse_pages(arg, "pages-per-device", &o->pages_per_device, state);
+    case OPT_WORKER_USER:
+        o->worker_user = arg;
+        return 0;
+    case OPT_NO_SANDBOX:
+        o->sandbox = false;
+        return 0;
     case OPT_WORKER:
         return parse_worker_fd(arg, &o->worker_fd, state);
     case OPT_PLATFORM:
@@ -190,6 +206,7 @@ int daemon_options_parse(int argc, char **argv, unsigned argp_flags, struct daem
         .control_path = VIOMMU_CONTROL_PATH,
         .log_level = LOG_LEVEL_INFO,
         .pages = DEFAULT_PAGES,
+        .sandbox = true,
         .worker_fd = -1,
         .platform = daemon_platforms[0],
     };

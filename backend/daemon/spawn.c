@@ -67,20 +67,53 @@ static int spawn(int fd, char **argv, pid_t *pid_out)
     return r;
 }
 
+/* What a worker has of the daemon's command line. */
+struct arguments {
+    char level[32];
+    char platform[64];
+    char user[96];
+    char *argv[8];
+};
+
+static int make_arguments(const struct daemon_options *options, struct arguments *a)
+{
+    static char name[] = "xen-viommud-worker", fd[] = "--worker=3", syslog_flag[] = "--syslog";
+    static char no_sandbox[] = "--no-sandbox";
+    size_t n = 0;
+
+    _Static_assert(WORKER_FD == 3, "fd names it");
+    snprintf(a->level, sizeof(a->level), "--log-level=%s", log_level_name(log_get_level()));
+    snprintf(a->platform, sizeof(a->platform), "--platform=%s", options->platform->name);
+    a->argv[n++] = name;
+    a->argv[n++] = fd;
+    a->argv[n++] = a->level;
+    a->argv[n++] = a->platform;
+    if (options->syslog)
+        a->argv[n++] = syslog_flag;
+    if (!options->sandbox)
+        a->argv[n++] = no_sandbox;
+    if (options->worker_user) {
+        int len = snprintf(a->user, sizeof(a->user), "--worker-user=%s", options->worker_user);
+
+        if (len < 0 || (size_t)len >= sizeof(a->user))
+            return -ENAMETOOLONG;
+        a->argv[n++] = a->user;
+    }
+    a->argv[n] = NULL;
+    return 0;
+}
+
 int worker_spawn(const struct daemon_options *options, pid_t *pid_out, int *fd_out)
 {
-    char fd_arg[] = "--worker=3", level_arg[32], platform_arg[64], syslog_arg[] = "--syslog";
-    char name[] = "xen-viommud-worker";
-    char *argv[] = {name, fd_arg, level_arg, platform_arg, options->syslog ? syslog_arg : NULL,
-                    NULL};
+    struct arguments arguments;
     int sv[2], r;
 
-    _Static_assert(WORKER_FD == 3, "fd_arg names it");
-    snprintf(level_arg, sizeof(level_arg), "--log-level=%s", log_level_name(log_get_level()));
-    snprintf(platform_arg, sizeof(platform_arg), "--platform=%s", options->platform->name);
+    r = make_arguments(options, &arguments);
+    if (r < 0)
+        return r;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
         return -errno;
-    r = spawn(sv[1], argv, pid_out);
+    r = spawn(sv[1], arguments.argv, pid_out);
     close(sv[1]);
     if (r < 0) {
         close(sv[0]);

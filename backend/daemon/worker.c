@@ -257,6 +257,10 @@ static void close_device(struct worker *w)
     worker_disconnect(w);
     worker_endpoints_clear(w);
     w->device = device_free(w->device);
+}
+
+static void close_platform(struct worker *w)
+{
     w->events = loop_source_free(w->events);
     if (w->platform)
         w->ops->close(w->platform);
@@ -268,6 +272,12 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
 {
     int r;
 
+    if (w->platform && w->domid == start->domid && strcmp(w->ops->name, start->platform) == 0)
+        return 0;
+    if (w->platform) {
+        snprintf(why, why_size, "this worker serves domain %u", w->domid);
+        return -EBUSY;
+    }
     w->ops = daemon_platform_find(start->platform);
     if (!w->ops) {
         snprintf(why, why_size, "platform %s is not built in", start->platform);
@@ -283,6 +293,7 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
     w->events = loop_add_fd(w->loop, w->ops->event_fd(w->platform), LOOP_READ, on_events, w);
     if (w->events)
         return 0;
+    close_platform(w);
     snprintf(why, why_size, "out of memory");
     return -ENOMEM;
 }
@@ -326,6 +337,8 @@ int worker_start(struct worker *w, const struct msg_start *start, char *why, siz
     r = open_platform(w, start, why, why_size);
     if (r == 0)
         r = make_device(w, why, why_size);
+    if (r == 0)
+        r = worker_sandbox(w, why, why_size);
     if (r < 0)
         close_device(w);
     return r;
@@ -390,6 +403,7 @@ static int init(struct worker *w)
 static void fini(struct worker *w)
 {
     close_device(w);
+    close_platform(w);
     w->endpoints = idmap_free(w->endpoints);
     w->conn = ctl_conn_free(w->conn);
     w->leftover = loop_source_free(w->leftover);

@@ -11,6 +11,7 @@
 
 #include "backend/virtio/grants.h"
 #include "common/compiler.h"
+#include "common/ioctl_list.h"
 
 #include <stdint.h>
 
@@ -44,6 +45,13 @@ struct platform_ops {
     /* Takes one pending port and re-arms it, so that a kick during its handling is not lost.
      * 1, 0 (none pending), -errno. Does not block. */
     int (*next_event)(struct platform *p, uint32_t *port_out);
+
+    /*
+     * The ioctls that the functions above make, but for open: whatever open needs is done when the
+     * worker's filter comes down. Otherwise a platform lives on what every worker may do
+     * (backend/daemon/sandbox_filter.c): memory, epoll, messages on open sockets.
+     */
+    struct ioctl_list ioctls;
 };
 
 extern const struct platform_ops platform_xen;

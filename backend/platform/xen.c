@@ -25,6 +25,11 @@
 #include <xengnttab.h>
 #include <xentoollog.h>
 
+/* The kernel's own headers, which take their types from those above. */
+#include <linux/ioctl.h>
+#include <xen/evtchn.h>
+#include <xen/gntdev.h>
+
 #include "common/log.h"
 
 #define COPY_BATCH 16 /* gntdev itself copies 16 pieces per hypercall */
@@ -350,12 +355,25 @@ static int xen_open(struct platform **out, uint32_t domid)
         log_err("cannot open /dev/xen/evtchn (module xen-evtchn): %s", strerror(-r));
         goto fail;
     }
+    /* From here on the kernel refuses a port of any other guest, whatever this process asks for. */
+    if (xenevtchn_restrict(p->evtchn, (domid_t)domid) < 0) {
+        r = -errno;
+        log_err("cannot restrict event channels to domain %u: %s", domid, strerror(-r));
+        goto fail;
+    }
     *out = p;
     return 0;
 fail:
     xen_close(p);
     return r;
 }
+
+/* What libxengnttab and libxenevtchn make of the calls above. */
+static const unsigned long ioctls[] = {
+    IOCTL_GNTDEV_MAP_GRANT_REF, IOCTL_GNTDEV_UNMAP_GRANT_REF,  IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR,
+    IOCTL_GNTDEV_GRANT_COPY,    IOCTL_EVTCHN_BIND_INTERDOMAIN, IOCTL_EVTCHN_UNBIND,
+    IOCTL_EVTCHN_NOTIFY,
+};
 
 const struct platform_ops platform_xen = {
     .name = "xen",
@@ -367,4 +385,5 @@ const struct platform_ops platform_xen = {
     .notify = xen_notify,
     .event_fd = xen_event_fd,
     .next_event = xen_next_event,
+    .ioctls = {.requests = ioctls, .n = ARRAY_SIZE(ioctls)},
 };

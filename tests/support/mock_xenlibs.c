@@ -69,6 +69,16 @@ static void trace(char c)
         mock_xen.trace[len] = c;
 }
 
+int xenevtchn_restrict(xenevtchn_handle *xce, domid_t domid)
+{
+    (void)xce;
+    if (failed(&mock_xen.fail_restrict))
+        return -1;
+    mock_xen.restricts++;
+    mock_xen.restrict_domid = domid;
+    return 0;
+}
+
 /* ---- gnttab ---- */
 
 xengnttab_handle *xengnttab_open(struct xentoollog_logger *logger, unsigned open_flags)

@@ -12,10 +12,12 @@
 struct mock_xenlibs {
     /* Failures: errno that the next such call sets, 0 for success. Cleared by the call. */
     int fail_gnttab_open, fail_evtchn_open, fail_map, fail_unmap, fail_copy, fail_bind;
-    int fail_notify, fail_pending, fail_unmask;
+    int fail_restrict, fail_notify, fail_pending, fail_unmask;
     int copy_status_at; /* this piece (counted over all calls, from 0) gets a bad status; -1: none
                          */
 
+    unsigned restricts;
+    uint32_t restrict_domid;
     unsigned gnttab_opens, gnttab_closes, evtchn_opens, evtchn_closes;
     unsigned maps, unmaps, binds, unbinds, notifies, copy_calls;
     uint32_t map_count, map_domid, map_refs[8];

@@ -42,6 +42,23 @@ static void open_fails_whole_and_says_why(void)
     ops->close(NULL);
 }
 
+static void event_channels_are_bound_to_the_guest_by_the_kernel(void)
+{
+    struct platform *p = open_guest();
+
+    UT_REQUIRE(p != NULL);
+    UT_EQ(mock_xen.restricts, 1);
+    UT_EQ(mock_xen.restrict_domid, GUEST);
+    ops->close(p);
+    mock_xen_reset();
+    p = NULL;
+    mock_xen.fail_restrict = EPERM;
+    UT_EQ(ops->open(&p, GUEST), -EPERM);
+    UT_TRUE(p == NULL);
+    UT_EQ(mock_xen.evtchn_closes, 1);
+    UT_EQ(mock_xen.gnttab_closes, 1);
+}
+
 static void a_map_is_one_call_with_the_guests_domid(void)
 {
     static const uint32_t refs[] = {9, 8, 42};
@@ -256,6 +273,7 @@ static void a_guest_cannot_flood_the_log_by_bad_references(void)
 
 static const struct ut_case cases[] = {
     UT_CASE(open_fails_whole_and_says_why),
+    UT_CASE(event_channels_are_bound_to_the_guest_by_the_kernel),
     UT_CASE(a_map_is_one_call_with_the_guests_domid),
     UT_CASE(map_failures_are_the_guests_or_the_hosts),
     UT_CASE(unmapping_takes_exactly_what_was_mapped),
