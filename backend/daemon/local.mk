@@ -15,6 +15,7 @@ backend_daemon_libdaemon_a_SOURCES = \
 	backend/daemon/options.c backend/daemon/options.h \
 	backend/daemon/budget.h \
 	backend/daemon/spawn.c backend/daemon/spawn.h \
+	backend/daemon/grant_broker.c backend/daemon/grant_broker.h \
 	backend/daemon/link.c backend/daemon/link.h \
 	backend/daemon/sdevice.c backend/daemon/sdevice.h backend/daemon/sdevice_priv.h \
 	backend/daemon/sdevice_endpoints.c \
@@ -39,7 +40,7 @@ DAEMON_LIBS = backend/daemon/libdaemon.a backend/daemon/libdevice.a \
 if HAVE_XEN
 sbin_PROGRAMS += xen-viommud viommuctl
 xen_viommud_SOURCES = backend/daemon/main.c
-xen_viommud_LDADD = $(DAEMON_LIBS) backend/platform/libplatform_xen.a common/libcommon.a \
+xen_viommud_LDADD = $(DAEMON_LIBS) backend/platform/libplatform_xen.a backend/platform/libbroker.a common/libcommon.a \
 	$(XEN_LIBS) $(JANSSON_LIBS) $(SECCOMP_LIBS)
 
 viommuctl_SOURCES = \
@@ -55,6 +56,7 @@ viommuctl_LDADD = backend/daemon/libdaemon.a common/libcommon.a $(JANSSON_LIBS)
 noinst_PROGRAMS += tests/support/xen-viommud-fakexen
 tests_support_xen_viommud_fakexen_SOURCES = tests/support/viommud_fakexen.c
 tests_support_xen_viommud_fakexen_LDADD = $(DAEMON_LIBS) \
-	backend/platform/libplatform_fakexen.a common/libcommon.a $(XEN_LIBS) $(JANSSON_LIBS) \
+	backend/platform/libplatform_fakexen.a backend/platform/libbroker.a \
+	common/libcommon.a $(XEN_LIBS) $(JANSSON_LIBS) \
 	$(SECCOMP_LIBS)
 endif

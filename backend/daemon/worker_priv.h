@@ -45,6 +45,7 @@ struct worker {
 
     const struct platform_ops *ops;
     struct platform *platform; /* from the first start to the end: a sandbox cannot open another */
+    const struct platform_brokered *brokered; /* NULL: this process maps grants itself */
     bool sandboxed;
     uint32_t domid;
     struct loop_source *events;   /* on the platform's descriptor */

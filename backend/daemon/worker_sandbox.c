@@ -48,7 +48,7 @@ int worker_sandbox(struct worker *w, char *why, size_t why_size)
 {
     struct sandbox s = {
         .parts = SANDBOX_ALL,
-        .ioctls = {w->ops->ioctls, iommu_ioctls},
+        .ioctls = {w->brokered ? w->brokered->ioctls : w->ops->ioctls, iommu_ioctls},
     };
     struct sandbox_user user;
     unsigned entered = 0;

@@ -9,6 +9,7 @@
 #ifndef VIOMMU_BACKEND_PLATFORM_PLATFORM_H
 #define VIOMMU_BACKEND_PLATFORM_PLATFORM_H
 
+#include "backend/platform/broker.h"
 #include "backend/virtio/grants.h"
 #include "common/compiler.h"
 #include "common/ioctl_list.h"
@@ -16,6 +17,18 @@
 #include <stdint.h>
 
 struct platform;
+
+/*
+ * The same guest with a grant broker (broker.h) between this process and the platform: what a
+ * process can map is then up to another one. Event channels stay with the process.
+ */
+struct platform_brokered {
+    /* As open below; `sock` leads to the broker and belongs to the platform on success. */
+    int (*open)(struct platform **out, uint32_t domid, int sock);
+    const struct grant_ops *grants;
+    struct ioctl_list ioctls;
+    const struct broker_ops *broker; /* for the other end */
+};
 
 struct platform_ops {
     const char *name;
@@ -52,6 +65,8 @@ struct platform_ops {
      * (backend/daemon/sandbox_filter.c): memory, epoll, messages on open sockets.
      */
     struct ioctl_list ioctls;
+
+    const struct platform_brokered *brokered; /* NULL: there is no such thing */
 };
 
 extern const struct platform_ops platform_xen;
