@@ -16,6 +16,14 @@ struct mock_xenlibs {
     int copy_status_at; /* this piece (counted over all calls, from 0) gets a bad status; -1: none
                          */
 
+    /* gntdev's own calls (backend/platform/xen_gntdev.h): 'r'ecord, 'm'ap, 'f'orget in gnt_trace */
+    int fail_gntdev_open, fail_record, fail_gntdev_map;
+    unsigned gntdev_opens, records, forgets;
+    uint32_t record_domid, record_refs[8], record_n, forget_n;
+    uint64_t gntdev_map_index, forget_index;
+    bool gntdev_map_writable;
+    char gnt_trace[64];
+
     unsigned restricts;
     uint32_t restrict_domid;
     unsigned gnttab_opens, gnttab_closes, evtchn_opens, evtchn_closes;

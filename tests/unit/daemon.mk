@@ -25,6 +25,14 @@ tests_unit_test_options_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_options_LDADD = $(PROCESS_TEST_LIBS)
 endif
 
+if HAVE_CUNIT
+check_PROGRAMS += tests/unit/test_broker
+TESTS += tests/unit/test_broker
+tests_unit_test_broker_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_broker_LDADD = tests/support/libut.a backend/platform/libbroker.a \
+	common/libcommon.a $(CUNIT_LIBS)
+endif
+
 # Attacks on the worker's sandbox, from inside. A sanitizer's run-time does what a sandbox forbids.
 if HAVE_CUNIT
 if !SANITIZERS
