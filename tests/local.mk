@@ -28,3 +28,6 @@ EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/support/daem
 # What a worker may not do; the attacks themselves are tests/unit/test_sandbox.
 TESTS += tests/sandbox.tap
 EXTRA_DIST += tests/sandbox.tap
+
+TESTS += tests/broker.tap
+EXTRA_DIST += tests/broker.tap
