@@ -11,23 +11,24 @@ endif
 include tests/unit/common.mk
 include tests/unit/virtio.mk
 include tests/unit/viommu.mk
+include tests/unit/iommu.mk
 include tests/unit/platform.mk
 include tests/unit/xenstore.mk
 include tests/unit/daemon.mk
+include tests/unit/frontend.mk
 include tests/support/local.mk
 include tests/support/replay/local.mk
+include tests/fuzz/local.mk
 
 # Proofs about the source tree itself.
 TESTS += tests/includes.tap
 EXTRA_DIST += tests/includes.tap
 
 # The whole daemon on fakexen.
-TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap
-EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/support/daemon.sh
+TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap
+EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap \
+	tests/support/daemon.sh
 
-# What a worker may not do; the attacks themselves are tests/unit/test_sandbox.
-TESTS += tests/sandbox.tap
-EXTRA_DIST += tests/sandbox.tap
-
-TESTS += tests/broker.tap
-EXTRA_DIST += tests/broker.tap
+# What a worker may not do, and what it costs; the attacks themselves are unit tests.
+TESTS += tests/sandbox.tap tests/broker.tap
+EXTRA_DIST += tests/sandbox.tap tests/broker.tap

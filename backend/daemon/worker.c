@@ -338,6 +338,7 @@ int worker_start(struct worker *w, const struct msg_start *start, char *why, siz
     w->config = make_config(&config, start->pages);
     w->given = config;
     w->offered = false;
+    w->offer_stale = false;
     r = open_platform(w, start, why, why_size);
     if (r == 0)
         r = make_device(w, why, why_size);

@@ -215,7 +215,7 @@ static void split_no_kicks(struct virtqueue *vq)
 const struct virtqueue_ops virtqueue_split_ops = {
     .desc = {.per_entry = 16, .extra = 0, .align = 16},
     .driver = {.per_entry = 2, .extra = 6, .align = 2},
-    .device = {.per_entry = 8, .extra = 6, .align = 4},
+    .device = {.per_entry = 8, .extra = 6, .align = 4, .write = true},
     .start = split_start,
     .pop = split_pop,
     .unpop = split_unpop,

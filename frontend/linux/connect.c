@@ -14,6 +14,8 @@
 /* Any of these states; a directory that is gone reads as XenbusStateUnknown. */
 #define STATES_GONE	(BIT(XenbusStateUnknown) | BIT(XenbusStateClosed))
 #define STATES_OVER	(STATES_GONE | BIT(XenbusStateClosing))
+/* For a backend that is there; one that is not says so when it comes. */
+#define RECONNECT_MS	1000
 #define ACK_STATUS	1
 #define ACK_BYPASS	2
 #define ACK_MAP		3
@@ -27,6 +29,8 @@ static enum xenbus_state wait_backend(struct vx *vx, unsigned long states,
 	enum xenbus_state state;
 
 	for (;;) {
+		int seen = atomic_read(&vx->backend_events);
+
 		state = xenbus_read_driver_state(vx->xdev->otherend);
 		if (state > XenbusStateClosed)
 			state = XenbusStateUnknown;
@@ -34,7 +38,7 @@ static enum xenbus_state wait_backend(struct vx *vx, unsigned long states,
 			return state;
 		/* Woken by the watch; the time limit serves xenwatch itself. */
 		wait_event_timeout(vx->wait,
-				   xenbus_read_driver_state(vx->xdev->otherend) != state,
+				   atomic_read(&vx->backend_events) != seen,
 				   msecs_to_jiffies(100));
 	}
 }
@@ -222,7 +226,7 @@ static int control_wait(struct vx *vx, unsigned int which)
 	notify_remote_via_irq(vx->control_port.irq);
 	if (wait_event_timeout(vx->wait, acked(vx, which),
 			       msecs_to_jiffies(vx_timeout_ms()))) {
-		virt_rmb();
+		virt_rmb(); /* the acknowledgement before what it answers */
 		return 0;
 	}
 	return -ETIMEDOUT;
@@ -243,7 +247,7 @@ int vx_set_driver_status(struct vx *vx, u8 status)
 	u32 accepted;
 
 	WRITE_ONCE(control->driver_status, cpu_to_le32(status));
-	virt_wmb();
+	virt_wmb(); /* the value before its sequence word */
 	WRITE_ONCE(control->status_seq,
 		   cpu_to_le32(le32_to_cpu(control->status_seq) + 1));
 	if (control_wait(vx, ACK_STATUS)) {
@@ -267,7 +271,7 @@ int vx_set_bypass(struct vx *vx, u8 bypass)
 	if (vx->conn != VX_CONN_UP)
 		return -ENODEV;
 	WRITE_ONCE(control->bypass, cpu_to_le32(bypass));
-	virt_wmb();
+	virt_wmb(); /* the value before its sequence word */
 	WRITE_ONCE(control->bypass_seq,
 		   cpu_to_le32(le32_to_cpu(control->bypass_seq) + 1));
 	if (control_wait(vx, ACK_BYPASS)) {
@@ -289,7 +293,7 @@ int vx_offer_map(struct vx *vx, u32 ref, bool wait)
 
 	if (!wait) {
 		WRITE_ONCE(control->map_ref, cpu_to_le32(ref));
-		virt_wmb();
+		virt_wmb(); /* the value before its sequence word */
 		WRITE_ONCE(control->map_generation, cpu_to_le32(1));
 		return 0;
 	}
@@ -311,7 +315,7 @@ static int read_config(struct vx *vx)
 	u32 probe;
 
 	vx->config_seen = le32_to_cpu(READ_ONCE(vx->control->config_generation));
-	virt_rmb();
+	virt_rmb(); /* the generation before the bytes */
 	memcpy(&config, vx->control->config, sizeof(config));
 	probe = le32_to_cpu(config.probe_size);
 	if (probe > VX_PROBE_MAX - sizeof(struct virtio_iommu_req_tail)) {
@@ -370,17 +374,14 @@ static int connection_open(struct vx *vx)
 	return err;
 }
 
-static int wait_ready(struct vx *vx)
+/* Starting over, from whatever was there before: protocol, section 3. */
+static int wait_ready(struct vx *vx, unsigned int ms)
 {
 	enum xenbus_state state;
 
-	/* Starting over, from whatever was there before: section 3. */
 	xenbus_switch_state(vx->xdev, XenbusStateInitialising);
-	state = wait_backend(vx, BIT(XenbusStateInitWait), VX_HANDSHAKE_MS);
-	if (state == XenbusStateInitWait)
-		return 0;
-	dev_err(&vx->xdev->dev, "the backend is not ready (state %u)\n", state);
-	return -ENODEV;
+	state = wait_backend(vx, BIT(XenbusStateInitWait), ms);
+	return state == XenbusStateInitWait ? 0 : -EAGAIN;
 }
 
 static int handshake(struct vx *vx)
@@ -424,9 +425,13 @@ int vx_connect(struct vx *vx)
 	lockdep_assert_held(&vx->conn_mutex);
 	if (vx->removing)
 		return -ENODEV;
-	err = wait_ready(vx);
-	if (!err)
-		err = vx_read_offer(vx);
+	err = wait_ready(vx, vx->reconnecting ? RECONNECT_MS : VX_HANDSHAKE_MS);
+	if (err) {
+		if (!vx->reconnecting)
+			dev_err(&vx->xdev->dev, "the backend is not ready\n");
+		return err;
+	}
+	err = vx_read_offer(vx);
 	if (!err && (vx->negotiated & ~vx->features)) {
 		dev_err(&vx->xdev->dev, "the backend does not offer %#llx any more\n",
 			vx->negotiated & ~vx->features);
@@ -459,6 +464,7 @@ void vx_relay_start(struct vx *vx)
 /* After this the backend has nothing of ours, or what it has is quarantined. */
 void vx_disconnect(struct vx *vx, bool final)
 {
+	const bool open = vx->control_area.va;
 	unsigned long flags;
 
 	lockdep_assert_held(&vx->conn_mutex);
@@ -466,7 +472,7 @@ void vx_disconnect(struct vx *vx, bool final)
 	vx->conn = final ? VX_CONN_NONE : VX_CONN_LOST;
 	vx->started = false;
 	spin_unlock_irqrestore(&vx->relay_lock, flags);
-	if (vx->control_area.va) {
+	if (open) {
 		xenbus_switch_state(vx->xdev, XenbusStateClosing);
 		wait_backend(vx, STATES_GONE | BIT(XenbusStateInitWait), 5000);
 	}
@@ -484,7 +490,9 @@ void vx_disconnect(struct vx *vx, bool final)
 	vx_area_free(&vx->control_area);
 	vx->control = NULL;
 	vx_static_free(vx);
-	xenbus_switch_state(vx->xdev, XenbusStateClosed);
+	/* One that waits to start over must stay in state 1. */
+	if (open || final)
+		xenbus_switch_state(vx->xdev, XenbusStateClosed);
 	if (final)
 		vx->config_known = false;
 }
@@ -498,7 +506,9 @@ int vx_reconnect(struct vx *vx)
 
 	lockdep_assert_held(&vx->conn_mutex);
 	vx_disconnect(vx, false);
+	vx->reconnecting = true;
 	err = vx_connect(vx);
+	vx->reconnecting = false;
 	if (!err && status & VIRTIO_CONFIG_S_DRIVER_OK) {
 		spin_lock_irqsave(&vx->relay_lock, flags);
 		mirror_forget(&vx->mirror);

@@ -382,25 +382,23 @@ int vx_endpoints_init(struct vx *vx)
 	vx->last_nb[0].notifier_call = last_notify_0;
 	vx->last_nb[1].notifier_call = last_notify_1;
 	for (i = 0; i < ARRAY_SIZE(buses); i++) {
-		struct bus_type *bus = (struct bus_type *)buses[i];
-
 		/* The IOMMU core's own notifier has priority 0. */
 		vx->first_nb[i].priority = INT_MAX;
 		vx->last_nb[i].priority = INT_MIN;
-		err = bus_register_notifier(bus, &vx->first_nb[i]);
+		err = vx_bus_register_notifier(buses[i], &vx->first_nb[i]);
 		if (err)
 			goto undo;
-		err = bus_register_notifier(bus, &vx->last_nb[i]);
+		err = vx_bus_register_notifier(buses[i], &vx->last_nb[i]);
 		if (err) {
-			bus_unregister_notifier(bus, &vx->first_nb[i]);
+			vx_bus_unregister_notifier(buses[i], &vx->first_nb[i]);
 			goto undo;
 		}
 	}
 	return 0;
 undo:
 	while (i-- > 0) {
-		bus_unregister_notifier((struct bus_type *)buses[i], &vx->last_nb[i]);
-		bus_unregister_notifier((struct bus_type *)buses[i], &vx->first_nb[i]);
+		vx_bus_unregister_notifier(buses[i], &vx->last_nb[i]);
+		vx_bus_unregister_notifier(buses[i], &vx->first_nb[i]);
 	}
 	return err;
 }
@@ -410,7 +408,7 @@ void vx_endpoints_exit(struct vx *vx)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(buses); i++) {
-		bus_unregister_notifier((struct bus_type *)buses[i], &vx->last_nb[i]);
-		bus_unregister_notifier((struct bus_type *)buses[i], &vx->first_nb[i]);
+		vx_bus_unregister_notifier(buses[i], &vx->last_nb[i]);
+		vx_bus_unregister_notifier(buses[i], &vx->first_nb[i]);
 	}
 }

@@ -5,6 +5,7 @@
  * item in which everything that waits is done.
  */
 #include <linux/dma-map-ops.h>
+#include <linux/interrupt.h>
 #include <linux/module.h>
 #include <linux/pm_domain.h>
 #include <linux/slab.h>
@@ -116,16 +117,21 @@ static void virtio_unregister(struct vx *vx)
 	vx->virtio = NULL;
 }
 
-/* Fully bound: a driver that is still in its probe holds the device's lock. */
-static bool virtio_bound(struct vx *vx)
+/*
+ * Once the driver is fully bound: one that is still in its probe, or on its
+ * way out, holds the device's lock.
+ */
+static void allow_endpoints(struct vx *vx)
 {
 	struct device *dev = &vx->virtio->vdev.dev;
-	bool bound;
 
 	device_lock(dev);
-	bound = dev->driver;
+	if (dev->driver) {
+		mutex_lock(&vx->endpoints_mutex);
+		vx->endpoints_allowed = true;
+		mutex_unlock(&vx->endpoints_mutex);
+	}
 	device_unlock(dev);
-	return bound;
 }
 
 /* ---- the work item --------------------------------------------------------------------- */
@@ -169,19 +175,20 @@ static void check_events(struct vx *vx)
 	enable_irq(vx->events.port.irq);
 }
 
-static void check_config(struct vx *vx)
+/* True when the driver is to be told of new bytes. */
+static bool check_config(struct vx *vx)
 {
 	u32 generation;
 
 	if (vx->conn != VX_CONN_UP)
-		return;
+		return false;
 	generation = le32_to_cpu(READ_ONCE(vx->control->config_generation));
 	if (generation == vx->config_seen)
-		return;
-	virt_rmb();
+		return false;
+	virt_rmb(); /* the generation before the bytes */
 	memcpy(vx->config, vx->control->config, VX_CONFIG_SIZE);
 	WRITE_ONCE(vx->config_seen, generation);
-	virtio_config_changed(&vx->virtio->vdev);
+	return true;
 }
 
 /* Has the connection ended without the driver? Then a new one is tried. */
@@ -206,6 +213,7 @@ static void check_connection(struct vx *vx)
 static void vx_work(struct work_struct *work)
 {
 	struct vx *vx = container_of(to_delayed_work(work), struct vx, work);
+	bool changed = false;
 
 	if (READ_ONCE(vx->removing))
 		return;
@@ -223,17 +231,15 @@ static void vx_work(struct work_struct *work)
 	mutex_lock(&vx->conn_mutex);
 	if (vx->vqs[VX_REQUEST_QUEUE]) {
 		check_connection(vx);
-		check_config(vx);
+		changed = check_config(vx);
 		check_events(vx);
 	}
 	mutex_unlock(&vx->conn_mutex);
+	if (changed)
+		virtio_config_changed(&vx->virtio->vdev);
 	while (!READ_ONCE(vx->removing) && vx_replay(vx))
 		cond_resched();
-	if (!vx->endpoints_allowed && virtio_bound(vx)) {
-		mutex_lock(&vx->endpoints_mutex);
-		vx->endpoints_allowed = true;
-		mutex_unlock(&vx->endpoints_mutex);
-	}
+	allow_endpoints(vx);
 	vx_endpoints_update(vx);
 }
 
@@ -252,6 +258,7 @@ static void vx_backend_changed(struct xenbus_device *xdev, enum xenbus_state sta
 
 	if (!vx)
 		return;
+	atomic_inc(&vx->backend_events);
 	wake_up_all(&vx->wait);
 	vx_kick_work(vx, 0);
 }
@@ -313,6 +320,8 @@ static void vx_free(struct vx *vx)
 	if (vx->node_added)
 		device_remove_software_node(&xdev->dev);
 	kfree(vx->node.name);
+	/* dev_pm_domain_set() wants a device without a driver. */
+	xdev->dev.pm_domain = NULL;
 	dev_set_drvdata(&xdev->dev, NULL);
 	set_dma_ops(&xdev->dev, NULL);
 	xdev->dev.dma_mask = NULL;
@@ -377,6 +386,7 @@ static const struct xenbus_device_id vx_ids[] = {
 MODULE_ALIAS("xen:virtio");
 
 static struct xenbus_driver vx_driver = {
+	.name = KBUILD_MODNAME,
 	.ids = vx_ids,
 	.probe = vx_probe,
 	.remove = vx_remove,

@@ -12,7 +12,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-#define MAX_ENTRIES 512u
+#define MAX_ENTRIES 256u
 
 static struct imap_entry model[MAX_ENTRIES]; /* sorted, disjoint */
 static size_t n_model;
@@ -136,7 +136,7 @@ static void do_insert(struct imap *map, struct range r, struct fuzz_in *in)
 /* Many entries from one byte pair, so that short inputs make deep trees. */
 static void do_fill(struct imap *map, struct range r, struct fuzz_in *in)
 {
-    unsigned n = fuzz_u8(in), step = 1 + fuzz_u8(in) % 4;
+    unsigned n = fuzz_u8(in) % 128, step = 1 + fuzz_u8(in) % 4;
 
     for (unsigned i = 0; i < n && n_model < MAX_ENTRIES; i++) {
         uint64_t at = r.first + (uint64_t)(i & 1 ? n - i / 2 : i / 2) * step;
@@ -195,7 +195,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     FUZZ_CHECK(map);
     n_model = 0;
-    for (unsigned steps = 0; in.n > 0 && steps < 256; steps++) {
+    for (unsigned steps = 0; in.n > 0 && steps < 128; steps++) {
         uint8_t op = fuzz_u8(&in);
         struct range r = some_range(&in);
 

@@ -37,7 +37,7 @@ static int enter(struct model_kernel *m, enum model_call call)
     if (m->fail_at[call] == 0 || n < m->fail_at[call] || n > m->fail_to[call])
         return 0;
     m->failed = true;
-    return m->fail_with;
+    return m->fail_with[call];
 }
 
 /* --- tables ----------------------------------------------------------------------------------- */
@@ -126,43 +126,28 @@ static int table_map(struct model_kernel *m, struct model_table *table, uint64_t
     return r;
 }
 
-struct removal {
-    uint64_t bytes;
-    bool keep_first;
-    struct range kept;
-};
-
 static void count_removed(const struct imap_entry *entry, void *ctx)
 {
-    struct removal *removal = ctx;
-
-    if (removal->keep_first && removal->bytes == 0 && removal->kept.last == 0)
-        removal->kept = entry->range;
-    else
-        removal->bytes += range_size(entry->range);
+    *(uint64_t *)ctx += range_size(entry->range);
 }
 
 /* Bytes removed; the first mapping stays if the kernel is made to fall short. */
 static int table_unmap(struct model_kernel *m, struct model_table *table, struct range iova,
                        bool fall_short, uint64_t *bytes_out)
 {
-    struct removal removal = {.keep_first = fall_short};
     struct imap_entry first;
 
     if (!imap_covers_whole_entries(table->map, iova)) {
         complain(m, "an unmap that splits a mapping");
         return -EINVAL;
     }
+    *bytes_out = 0;
     if (fall_short && imap_first_in(table->map, iova, &first)) {
-        if (first.range.last == iova.last) {
-            *bytes_out = 0;
+        if (first.range.last == iova.last)
             return 0;
-        }
         iova.first = first.range.last + 1;
     }
-    removal.keep_first = false;
-    (void)imap_remove_within(table->map, iova, count_removed, &removal);
-    *bytes_out = removal.bytes;
+    (void)imap_remove_within(table->map, iova, count_removed, bytes_out);
     return 0;
 }
 
@@ -579,8 +564,10 @@ static int do_unmap_dma(const struct call_args *c)
     uint64_t bytes = 0;
     int r;
 
-    if (unmap->argsz != sizeof(*unmap) || unmap->flags != 0 ||
-        !range_from_size(unmap->iova, unmap->size, &iova)) {
+    if (unmap->flags == VFIO_DMA_UNMAP_FLAG_ALL && unmap->iova == 0 && unmap->size == 0) {
+        iova = (struct range){0, UINT64_MAX};
+    } else if (unmap->argsz != sizeof(*unmap) || unmap->flags != 0 ||
+               !range_from_size(unmap->iova, unmap->size, &iova)) {
         complain(c->m, "UNMAP_DMA of a range that is none");
         return -EINVAL;
     }
@@ -807,7 +794,7 @@ void model_kernel_fail(struct model_kernel *m, enum model_call call, unsigned n,
 {
     m->fail_at[call] = m->calls[call] + n;
     m->fail_to[call] = m->fail_at[call] + count - 1;
-    m->fail_with = error;
+    m->fail_with[call] = error;
     m->failed = false;
 }
 

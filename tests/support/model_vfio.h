@@ -111,8 +111,8 @@ struct model_kernel {
     unsigned calls[MODEL_N_CALLS];
     unsigned fail_at[MODEL_N_CALLS]; /* first call that fails, from 1; 0: none */
     unsigned fail_to[MODEL_N_CALLS];
-    int fail_with; /* errno, or MODEL_SHORT */
-    bool failed;   /* a failure was injected */
+    int fail_with[MODEL_N_CALLS]; /* errno, or MODEL_SHORT */
+    bool failed;                  /* a failure was injected */
     unsigned long syscalls;
     const char *complaint; /* what the drivers did wrong, or NULL */
 };

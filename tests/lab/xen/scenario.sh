@@ -151,10 +151,20 @@ guest_asks() {
     case $1 in
     dma-write) in_drv "viommuctl dma write $device $2 $3 $4" || asks_status=$? ;;
     dma-read) in_drv "viommuctl --json dma read $device $2 $3 $4" || asks_status=$? ;;
-    grants) text=$(grants_in_use) || return $? ;;
+    device)
+        shift
+        asks_endpoint=$1
+        shift
+        companion "$asks_endpoint" "$*" || asks_status=$?
+        ;;
+    grants)
+        text=$(grants_in_use) || return $?
+        return 0
+        ;;
+    linux-*) linux_asks "$1" || asks_status=$? ;;
     *) return 124 ;;
     esac
-    [ "$1" = grants ] || text=$drv_out
+    text=$drv_out
     return $asks_status
 }
 
@@ -311,8 +321,23 @@ check "the driver domain reports no trouble" store_is "/local/domain/$drv/data/l
 check "the driver domain has /dev/xen/gntdev, evtchn and xenbus" in_drv \
     'test -c /dev/xen/gntdev && test -c /dev/xen/evtchn && test -c /dev/xen/xenbus'
 
-run_guest pvh1 pvh
-run_guest pv1 pv
+# part NAME: is this part of the scenario wanted?
+part() {
+    [ ! -e /lab/only ] || [ "$(cat /lab/only)" = "$1" ]
+}
+
+if part user; then
+    run_guest pvh1 pvh
+    run_guest pv1 pv
+fi
+if [ "$mode" = device ] && part linux; then
+    # shellcheck source-path=SCRIPTDIR source=scenario-linux.sh
+    . /lab/scenario-linux.sh
+fi
+if [ "$mode" = device ] && part vfio; then
+    # shellcheck source-path=SCRIPTDIR source=scenario-vfio.sh
+    . /lab/scenario-vfio.sh
+fi
 
 check "no zombie is left" no_zombies
 if [ "$mode" = device ]; then
