@@ -37,12 +37,21 @@ static const struct reachable {
 /* --- view ------------------------------------------------------------------------------------- */
 
 /* Any directory does: it only carries the new root until that is the root. */
-#define STAGE "/tmp"
+static const char *find_stage(void)
+{
+    static const char *const candidates[] = {"/tmp", "/run", "/mnt", "/var", "/etc"};
 
-static int make_target(const struct reachable *item, char *path)
+    for (size_t i = 0; i < ARRAY_SIZE(candidates); i++) {
+        if (access(candidates[i], X_OK) == 0)
+            return candidates[i];
+    }
+    return NULL;
+}
+
+static int make_target(const struct reachable *item, const char *stage, char *path)
 {
     /* "/tmp/dev/vfio": the directories on the way, then the thing itself. */
-    for (char *slash = path + strlen(STAGE) + 1; (slash = strchr(slash, '/')) != NULL; slash++) {
+    for (char *slash = path + strlen(stage) + 1; (slash = strchr(slash, '/')) != NULL; slash++) {
         *slash = '\0';
         if (mkdir(path, 0755) < 0 && errno != EEXIST)
             return -errno;
@@ -54,7 +63,7 @@ static int make_target(const struct reachable *item, char *path)
 }
 
 /* A bind mount takes no flags, so these come with a second call. */
-static int bind_item(const struct reachable *item)
+static int bind_item(const struct reachable *item, const char *stage)
 {
     unsigned long flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC;
     char target[64];
@@ -62,8 +71,8 @@ static int bind_item(const struct reachable *item)
 
     if (access(item->path, F_OK) < 0)
         return 0;
-    snprintf(target, sizeof(target), STAGE "%s", item->path);
-    r = make_target(item, target);
+    snprintf(target, sizeof(target), "%s%s", stage, item->path);
+    r = make_target(item, stage, target);
     if (r < 0)
         return r;
     /* Not recursive: of /sys only sysfs itself, no cgroups, no debugfs. */
@@ -78,9 +87,9 @@ static int bind_item(const struct reachable *item)
  * The stage becomes the root. An initramfs cannot be pivoted away (EINVAL): there the stage is
  * moved over it, as switch_root(8) does, and without CAP_SYS_CHROOT nobody gets below it.
  */
-static int change_root(void)
+static int change_root(const char *stage)
 {
-    if (chdir(STAGE) < 0)
+    if (chdir(stage) < 0)
         return -errno;
     if (syscall(SYS_pivot_root, ".", ".") == 0) {
         /* The old root is now mounted on top of the new one. */
@@ -95,21 +104,24 @@ static int change_root(void)
 int sandbox_view(void)
 {
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    const char *stage = find_stage();
     int r;
 
+    if (!stage)
+        return -ENOENT;
     if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS) < 0) {
         /* A service manager's filter (RestrictNamespaces=) or a kernel without one of them. */
         return errno == EPERM || errno == ENOSYS || errno == EINVAL ? 0 : -errno;
     }
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("tmpfs", STAGE, "tmpfs", flags, "size=64k,nr_inodes=32,mode=0755") < 0)
+        mount("tmpfs", stage, "tmpfs", flags, "size=64k,nr_inodes=32,mode=0755") < 0)
         return -errno;
     for (size_t i = 0; i < ARRAY_SIZE(reachable); i++) {
-        r = bind_item(&reachable[i]);
+        r = bind_item(&reachable[i], stage);
         if (r < 0)
             return r;
     }
-    r = change_root();
+    r = change_root(stage);
     if (r < 0)
         return r;
     return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0 ? -errno : 1;
