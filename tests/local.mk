@@ -28,3 +28,7 @@ EXTRA_DIST += tests/includes.tap
 TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap
 EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap \
 	tests/support/daemon.sh
+
+# What a worker may not do, and what it costs; the attacks themselves are unit tests.
+TESTS += tests/sandbox.tap tests/broker.tap
+EXTRA_DIST += tests/sandbox.tap tests/broker.tap

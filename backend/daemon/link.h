@@ -46,6 +46,12 @@ typedef void link_lost_fn(void *ctx, const char *how);
  */
 typedef void link_reply_fn(void *ctx, int error, const struct msg_reply *reply, json_t *msg);
 
+/*
+ * Lets the link's worker map grants of guest `domid`, through a broker if there is to be one; once
+ * for all. To be called before the first `start`. -errno with a logged reason.
+ */
+MUST_CHECK int link_serve_grants(struct link *link, uint32_t domid);
+
 /* Starts a worker. -errno. `name` (copied) is for the log. */
 MUST_CHECK int link_new(struct link **out, struct link_set *set, const char *name,
                         link_lost_fn *lost, void *ctx);

@@ -243,6 +243,10 @@ static void send_start(struct sdevice *dev)
         .config = dev->xs->config.text,
     };
 
+    if (link_serve_grants(dev->link, dev->domid) < 0) {
+        link_kill(dev->link);
+        return;
+    }
     dev->start_failed = false;
     send_or_kill(dev, msg_new_start(link_next_id(dev->link), &start), on_started);
     sdevice_send_endpoints(dev);

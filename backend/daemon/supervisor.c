@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "backend/daemon/admin.h"
+#include "backend/daemon/sandbox.h"
 #include "backend/daemon/worker.h"
 #include "common/notify.h"
 
@@ -321,6 +322,16 @@ static int init(struct supervisor *s, const struct daemon_options *options)
 {
     int r;
 
+    if (options->worker_user) {
+        struct sandbox_user user;
+
+        r = sandbox_user_find(options->worker_user, &user);
+        if (r < 0) {
+            log_err("--worker-user: %s: %s", options->worker_user,
+                    r == -EINVAL ? "is user 0" : "no such user");
+            return r;
+        }
+    }
     s->env.options = options;
     s->env.forgotten = on_forgotten;
     s->env.changed = on_changed;

@@ -257,6 +257,10 @@ static void close_device(struct worker *w)
     worker_disconnect(w);
     worker_endpoints_clear(w);
     w->device = device_free(w->device);
+}
+
+static void close_platform(struct worker *w)
+{
     w->events = loop_source_free(w->events);
     if (w->platform)
         w->ops->close(w->platform);
@@ -268,12 +272,22 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
 {
     int r;
 
+    if (w->platform && w->domid == start->domid && strcmp(w->ops->name, start->platform) == 0)
+        return 0;
+    if (w->platform) {
+        snprintf(why, why_size, "this worker serves domain %u", w->domid);
+        return -EBUSY;
+    }
     w->ops = daemon_platform_find(start->platform);
     if (!w->ops) {
         snprintf(why, why_size, "platform %s is not built in", start->platform);
         return -ENOENT;
     }
-    r = w->ops->open(&w->platform, start->domid);
+    w->brokered = w->options->broker_fd >= 0 ? w->ops->brokered : NULL;
+    if (w->brokered)
+        r = w->brokered->open(&w->platform, start->domid, w->options->broker_fd);
+    else
+        r = w->ops->open(&w->platform, start->domid);
     if (r < 0) {
         w->platform = NULL;
         snprintf(why, why_size, "platform %s: %s", start->platform, strerror(-r));
@@ -283,6 +297,7 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
     w->events = loop_add_fd(w->loop, w->ops->event_fd(w->platform), LOOP_READ, on_events, w);
     if (w->events)
         return 0;
+    close_platform(w);
     snprintf(why, why_size, "out of memory");
     return -ENOMEM;
 }
@@ -290,7 +305,7 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
 static int make_device(struct worker *w, char *why, size_t why_size)
 {
     const struct device_host host = {
-        .grants = w->ops->grants,
+        .grants = w->brokered ? w->brokered->grants : w->ops->grants,
         .grants_ctx = w->platform,
         .notify_queue = notify_queue,
         .notify_control = notify_control,
@@ -327,6 +342,8 @@ int worker_start(struct worker *w, const struct msg_start *start, char *why, siz
     r = open_platform(w, start, why, why_size);
     if (r == 0)
         r = make_device(w, why, why_size);
+    if (r == 0)
+        r = worker_sandbox(w, why, why_size);
     if (r < 0)
         close_device(w);
     return r;
@@ -364,14 +381,17 @@ static void on_closed(struct ctl_conn *conn, int reason, void *ctx)
 
 static const struct ctl_conn_ops conn_ops = {.message = on_message, .closed = on_closed};
 
-/* Keeps standard descriptors and `fd`; whatever else the parent had open is not ours. */
-static int isolate(int fd)
+/* Keeps standard descriptors, `fd` and the broker's; whatever else the parent had open is not ours.
+ */
+static int isolate(int fd, int broker_fd)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     if (fd != WORKER_FD && dup2(fd, WORKER_FD) < 0)
         return -errno;
-    closefrom(WORKER_FD + 1);
+    closefrom(broker_fd == BROKER_FD ? BROKER_FD + 1 : WORKER_FD + 1);
+    if (broker_fd == BROKER_FD && fcntl(BROKER_FD, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
     if (fcntl(WORKER_FD, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     return 0;
@@ -391,6 +411,7 @@ static int init(struct worker *w)
 static void fini(struct worker *w)
 {
     close_device(w);
+    close_platform(w);
     w->endpoints = idmap_free(w->endpoints);
     w->conn = ctl_conn_free(w->conn);
     w->leftover = loop_source_free(w->leftover);
@@ -404,7 +425,7 @@ int worker_run(const struct daemon_options *options)
 
     /* The name in `ps`; the executable's path is /proc/self/exe. */
     (void)prctl(PR_SET_NAME, "viommu-worker");
-    r = isolate(options->worker_fd);
+    r = isolate(options->worker_fd, options->broker_fd);
     if (r == 0)
         r = init(&w);
     if (r < 0) {

@@ -4,7 +4,7 @@
  * worker_commands.c (the supervisor's requests) and worker_report.c (what they show).
  *
  * Invariants:
- * - device is not NULL from a good `start` on; platform with it.
+ * - device is not NULL from a good `start` on; platform and sandbox with it.
  * - ports are bound (n_bound of them) only while the device is connected.
  */
 #ifndef VIOMMU_BACKEND_DAEMON_WORKER_PRIV_H
@@ -44,7 +44,9 @@ struct worker {
     struct ctl_conn *conn;
 
     const struct platform_ops *ops;
-    struct platform *platform;
+    struct platform *platform; /* from the first start to the end: a sandbox cannot open another */
+    const struct platform_brokered *brokered; /* NULL: this process maps grants itself */
+    bool sandboxed;
     uint32_t domid;
     struct loop_source *events;   /* on the platform's descriptor */
     struct loop_source *leftover; /* goes on with work that the budget left */
@@ -77,6 +79,11 @@ MUST_CHECK int worker_start(struct worker *w, const struct msg_start *start, cha
 MUST_CHECK int worker_connect(struct worker *w, const struct config_fe_raw *raw, char *why,
                               size_t why_size);
 void worker_disconnect(struct worker *w);
+
+/* --- worker_sandbox.c ------------------------------------------------------------------------- */
+
+/* Enters the sandbox, once; before the guest's first byte is read. -errno with a text. */
+MUST_CHECK int worker_sandbox(struct worker *w, char *why, size_t why_size);
 
 /* --- worker_endpoints.c ----------------------------------------------------------------------- */
 

@@ -24,3 +24,22 @@ tests_unit_test_msg_LDADD = $(PROCESS_TEST_LIBS)
 tests_unit_test_options_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_options_LDADD = $(PROCESS_TEST_LIBS)
 endif
+
+if HAVE_CUNIT
+check_PROGRAMS += tests/unit/test_broker
+TESTS += tests/unit/test_broker
+tests_unit_test_broker_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_broker_LDADD = tests/support/libut.a backend/platform/libbroker.a \
+	common/libcommon.a $(CUNIT_LIBS)
+endif
+
+# Attacks on the worker's sandbox, from inside. A sanitizer's run-time does what a sandbox forbids.
+if HAVE_CUNIT
+if !SANITIZERS
+check_PROGRAMS += tests/unit/test_sandbox
+TESTS += tests/unit/test_sandbox
+tests_unit_test_sandbox_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_sandbox_LDADD = tests/support/libut.a backend/daemon/libdaemon.a \
+	common/libcommon.a $(SECCOMP_LIBS) $(CUNIT_LIBS)
+endif
+endif
