@@ -24,8 +24,8 @@
  * Xen's maptrack table has 262,144 handles for a whole backend domain by default, and gntdev takes
  * two per page in a PV one: the default total is then all there is.
  */
-#define DEFAULT_PAGES            131072u
-#define DEFAULT_PAGES_PER_DEVICE 65536u
+#define DEFAULT_PAGES            65536u
+#define DEFAULT_PAGES_PER_DEVICE 16384u
 #define MAX_PAGES                (1ull << 28)
 
 enum option_key {
@@ -47,9 +47,9 @@ static const struct argp_option option_table[] = {
     {"syslog", OPT_SYSLOG, NULL, 0, "log to syslog (facility daemon) instead of stderr", 0},
     {"control", OPT_CONTROL, "PATH", 0, "control socket (default " VIOMMU_CONTROL_PATH ")", 0},
     {"pages", OPT_PAGES, "N", 0,
-     "grant pages that all guests together may have mapped (default 131072)", 0},
+     "grant pages that all guests together may have mapped (default 65536)", 0},
     {"pages-per-device", OPT_PAGES_PER_DEVICE, "N", 0,
-     "grant pages of a device without max-pages= in its configuration (default 65536)", 0},
+     "grant pages of a device without max-pages= in its configuration (default 16384)", 0},
     {"worker-user", OPT_WORKER_USER, "USER", 0,
      "user that workers become, by name or number (default: the daemon's own)", 0},
     {"grant-broker", OPT_GRANT_BROKER, "on|off", 0,

@@ -192,7 +192,7 @@ static void send_or_kill(struct sdevice *dev, json_t *request, link_reply_fn *fn
 }
 
 /* The administrator's limit, or the default; refused (-EINVAL) with the reason in why. */
-static int wanted_pages(struct sdevice *dev, uint32_t *out)
+static int wanted_pages(struct sdevice *dev, uint32_t *out, bool *share_out)
 {
     const struct xs_admin_node *node = &dev->xs->config;
     char why[CONFIG_WHY_SIZE] = "";
@@ -208,19 +208,20 @@ static int wanted_pages(struct sdevice *dev, uint32_t *out)
         set_why(dev, why);
         return r;
     }
-    *out = config_has(&config, CONFIG_MAX_PAGES) ? config.max_pages
-                                                 : (uint32_t)dev->env->options->pages_per_device;
+    *share_out = !config_has(&config, CONFIG_MAX_PAGES);
+    *out = *share_out ? (uint32_t)dev->env->options->pages_per_device : config.max_pages;
     return 0;
 }
 
 static int lease_pages(struct sdevice *dev)
 {
     uint32_t want, got;
-    int r = wanted_pages(dev, &want);
+    bool share;
+    int r = wanted_pages(dev, &want, &share);
 
     if (r < 0)
         return r;
-    got = link_lease(dev->link, want);
+    got = link_lease(dev->link, want, share);
     if (got == 0) {
         set_why(dev, "the budget of grant pages is used up (xen-viommud --pages)");
         return -ENOMEM;

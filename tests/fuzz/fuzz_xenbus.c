@@ -4,7 +4,7 @@
  * of the frontend's nodes and the xenbus table, on the in-memory store. Toolstack, administrator
  * and two guests act by bytes of the input, also between any two calls of ours; the store fails
  * and conflicts on demand; a worker that exists only here answers, or dies. The table is carried
- * out as backend/daemon/sdevice.c does it.
+ * out as xenstore/xenbus.h asks of backend/daemon/sdevice.c.
  *
  * Always: we write nothing but our six nodes of our own directory; state 6 and a new start come
  * only when nothing of the guest is mapped; a device whose directory is gone writes nothing, and is
@@ -343,6 +343,10 @@ static void stop(struct dev *dev)
     worker_gone(dev);
 }
 
+/*
+ * A failed write ends the worker, and counts as LOST when its process is gone: until then it may
+ * hold guest memory, and state 6 must not be written (docs/architecture.md, 4).
+ */
 static void published(struct dev *dev, int r)
 {
     if (r == 0 || r == -ENOENT || r == -ESTALE || r == -ECANCELED)
@@ -392,6 +396,17 @@ static void do_disconnect(struct dev *dev)
         feed(dev, XB_DISCONNECTED);
 }
 
+/* Once the toolstack closes, only state 6 follows: nothing that looks alive again. */
+static int write_state(struct dev *dev, enum xenbus_state state)
+{
+    const char *online = xs_fake_get(t.f, xs_fake_be(B, dev->domid, dev->devid, "online"));
+    bool closes = online && !strcmp(online, "0") && t.meanwhile_in == 0;
+    int r = publish_state(&t.xs, dev->xs, state);
+
+    FUZZ_CHECK(!closes || r < 0 || state == XENBUS_CLOSED);
+    return r;
+}
+
 static void do_state(struct dev *dev, enum xenbus_state state)
 {
     if (state == XENBUS_CLOSED)
@@ -399,7 +414,7 @@ static void do_state(struct dev *dev, enum xenbus_state state)
     if (state == XENBUS_CONNECTED)
         FUZZ_CHECK(dev->mapped);
     if (dev->xs)
-        published(dev, publish_state(&t.xs, dev->xs, state));
+        published(dev, write_state(dev, state));
 }
 
 static void do_publish(struct dev *dev)

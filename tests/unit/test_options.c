@@ -48,8 +48,8 @@ static void defaults_make_a_supervisor_on_the_first_platform(void)
     UT_TRUE(o.grant_broker);
     UT_EQ(o.broker_fd, (uint64_t)-1);
     UT_TRUE(o.platform == &first_platform);
-    UT_EQ(o.pages, 131072);
-    UT_EQ(o.pages_per_device, 65536);
+    UT_EQ(o.pages, 65536);
+    UT_EQ(o.pages_per_device, 16384);
     UT_TRUE(strstr(o.control_path, "/xen-viommu/control.sock") != NULL);
 }
 
