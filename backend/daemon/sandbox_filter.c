@@ -127,7 +127,10 @@ static const int deadly_calls[] = {
     SCMP_SYS(open_by_handle_at),
 };
 
-static const uint32_t fcntl_commands[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC};
+/* F_SETLK: the lock of a state file. F_SETOWN is not here: it sends signals to any process. */
+static const uint32_t fcntl_commands[] = {
+    F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_SETLK,
+};
 
 /* Flags that make, change or grow a file. */
 #define OPEN_FORBIDDEN \
