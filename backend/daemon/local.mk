@@ -6,7 +6,10 @@ backend_daemon_libdevice_a_SOURCES = \
 	backend/daemon/control_page.h \
 	backend/daemon/device.c backend/daemon/device.h backend/daemon/device_priv.h \
 	backend/daemon/control.c \
-	backend/daemon/grant_map.c
+	backend/daemon/grant_map.c \
+	backend/daemon/device_recover.c \
+	backend/daemon/statefile.c backend/daemon/statefile.h backend/daemon/statefile_priv.h \
+	backend/daemon/statefile_read.c
 
 # Supervisor, worker and what they share; the platform comes from each program's main file.
 noinst_LIBRARIES += backend/daemon/libdaemon.a

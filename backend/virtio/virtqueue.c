@@ -253,6 +253,22 @@ bool virtqueue_has_work(struct virtqueue *vq)
     return !vq->why && vq->ops->has_work(vq);
 }
 
+uint16_t virtqueue_position(const struct virtqueue *vq)
+{
+    return vq->next_avail;
+}
+
+int virtqueue_resume(struct virtqueue *vq, uint16_t published, uint16_t pushed, bool *shown_out)
+{
+    int r = vq->why ? -EPROTO : vq->ops->shown(vq, published, pushed);
+
+    if (r < 0)
+        return r;
+    *shown_out = r == 1;
+    vq->next_avail = vq->used = vq->published = *shown_out ? pushed : published;
+    return 0;
+}
+
 void virtqueue_get_stats(const struct virtqueue *vq, struct virtqueue_stats *out)
 {
     *out = (struct virtqueue_stats){.size = vq->size,

@@ -45,6 +45,17 @@ MUST_CHECK int virtqueue_new(struct virtqueue **out, struct gmem *mem,
                              const struct virtqueue_config *config);
 struct virtqueue *virtqueue_free(struct virtqueue *vq); /* NULL allowed; returns NULL */
 
+/*
+ * For a device that dies and has a successor on the same ring. virtqueue_position is where the
+ * device goes on after what it has popped so far: opaque, of this layout. A fresh queue resumes
+ * from two of them, that of the last publish and that of the last push: if the ring itself says
+ * that the pushed buffers were published (*shown_out) the queue goes on behind them, else the next
+ * pop returns the first of them once more. -EPROTO: the ring says neither, and is broken.
+ */
+uint16_t virtqueue_position(const struct virtqueue *vq);
+MUST_CHECK int virtqueue_resume(struct virtqueue *vq, uint16_t published, uint16_t pushed,
+                                bool *shown_out);
+
 bool virtqueue_broken(const struct virtqueue *vq);
 const char *virtqueue_broken_why(const struct virtqueue *vq); /* static text; "" if it is sound */
 

@@ -59,6 +59,12 @@ struct virtqueue_ops {
     bool (*want_kicks)(struct virtqueue *vq);
     void (*no_kicks)(struct virtqueue *vq);
     bool (*has_work)(struct virtqueue *vq);
+
+    /*
+     * Has what was pushed between two positions been published, as far as the ring tells?
+     * 1, 0, or -EPROTO after vq_break().
+     */
+    int (*shown)(struct virtqueue *vq, uint16_t published, uint16_t pushed);
 };
 
 extern const struct virtqueue_ops virtqueue_split_ops;
