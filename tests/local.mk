@@ -22,5 +22,5 @@ TESTS += tests/includes.tap
 EXTRA_DIST += tests/includes.tap
 
 # The whole daemon on fakexen.
-TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap
-EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/support/daemon.sh
+TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/recovery.tap
+EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/recovery.tap tests/support/daemon.sh

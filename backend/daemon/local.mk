@@ -21,12 +21,15 @@ backend_daemon_libdaemon_a_SOURCES = \
 	backend/daemon/link.c backend/daemon/link.h \
 	backend/daemon/sdevice.c backend/daemon/sdevice.h backend/daemon/sdevice_priv.h \
 	backend/daemon/sdevice_endpoints.c \
+	backend/daemon/sdevice_recover.c \
 	backend/daemon/admin.c backend/daemon/admin.h \
+	backend/daemon/statestore.c backend/daemon/statestore.h \
 	backend/daemon/supervisor.c backend/daemon/supervisor.h \
 	backend/daemon/worker.c backend/daemon/worker.h backend/daemon/worker_priv.h \
 	backend/daemon/worker_commands.c \
 	backend/daemon/worker_endpoints.c \
-	backend/daemon/worker_report.c
+	backend/daemon/worker_report.c \
+	backend/daemon/worker_state.c
 backend_daemon_libdaemon_a_CPPFLAGS = $(AM_CPPFLAGS) $(CONTROL_PATH_DEF)
 CONTROL_PATH_DEF = -DVIOMMU_CONTROL_PATH='"$(runstatedir)/xen-viommu/control.sock"'
 

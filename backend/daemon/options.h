@@ -20,6 +20,8 @@ struct daemon_options {
     bool syslog;
     uint64_t pages;            /* grant pages that all workers together may map */
     uint64_t pages_per_device; /* of one device that says nothing else */
+    const char *state_dir;     /* of state files; NULL: memory that the service manager keeps */
+    uint64_t max_recoveries;   /* of one device in 60 s; 0: a worker that dies is not replaced */
     int worker_fd;             /* this process is a worker on that descriptor; -1: supervisor */
     const struct platform_ops *platform;
 };

@@ -106,8 +106,7 @@ static int forget_slots(struct statefile *f)
     return 0;
 }
 
-int statefile_begin(struct statefile *f, const struct viommu_config *viommu,
-                    uint32_t max_map_pages)
+int statefile_begin(struct statefile *f, const struct viommu_config *viommu, uint32_t max_map_pages)
 {
     struct sf_header *h;
 
@@ -189,8 +188,7 @@ void statefile_bypass(struct statefile *f, uint8_t value, uint8_t verdict, uint3
 void statefile_map_refused(struct statefile *f, uint32_t generation, uint8_t verdict)
 {
     if (f)
-        sf_store(&f->header->map,
-                 sf_pack_map(generation, verdict, sf_map_buffer(f->header->map)));
+        sf_store(&f->header->map, sf_pack_map(generation, verdict, sf_map_buffer(f->header->map)));
 }
 
 void statefile_map_taken(struct statefile *f, uint32_t generation, const struct gmem_run *runs,

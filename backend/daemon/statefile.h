@@ -38,7 +38,8 @@ struct statefile;
 /* Bytes of a file for so many mappings and directory pages of a grant map; 0: too large. */
 uint64_t statefile_size(uint64_t max_mappings, uint32_t max_map_pages);
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
 /* Works on `size` bytes at `buf` (page-aligned; outlive it; not cleared). -EINVAL, -ENOMEM. */
 MUST_CHECK int statefile_new(struct statefile **out, void *buf, size_t size);
@@ -108,7 +109,8 @@ void statefile_published(struct statefile *f, unsigned queue);
 /* The core's changes; the context is the struct statefile. */
 extern const struct viommu_observer statefile_observer;
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------
+ */
 
 /*
  * Is there a connection in it that this program can take over? 0 and the setup; -ENOENT: none;

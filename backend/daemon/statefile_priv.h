@@ -127,7 +127,8 @@ static inline uint64_t sf_count(uint64_t word)
     return word >> 16;
 }
 
-/* --- statefile.c -------------------------------------------------------------------------------- */
+/* --- statefile.c --------------------------------------------------------------------------------
+ */
 
 /* Finds the tables of a file with room for so many runs. */
 void sf_place(struct statefile *f, uint32_t max_runs);

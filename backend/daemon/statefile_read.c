@@ -300,9 +300,8 @@ int statefile_each_attachment(struct statefile *f,
     for (uint32_t i = 0; i < f->n_attachments; i++) {
         struct sf_attachment *a = &f->attachments[i];
         struct sf_version v = a->version[a->current & 1];
-        struct viommu_attachment now = {.attached = true,
-                                        .bypass = (v.flags & SF_BYPASS) != 0,
-                                        .vdomain = v.vdomain};
+        struct viommu_attachment now = {
+            .attached = true, .bypass = (v.flags & SF_BYPASS) != 0, .vdomain = v.vdomain};
         int r;
 
         if (a->current == 0 || !(v.flags & SF_ATTACHED))

@@ -43,6 +43,7 @@ struct row {
 static const struct row rows[] = {
     {XB_PHASE_NEW, XB_FOUND_FRESH, XB_PHASE_STARTING, "start"},
     {XB_PHASE_NEW, XB_FOUND_CONNECTED, XB_PHASE_CLOSED, "error state-5 state-6 recheck"},
+    {XB_PHASE_NEW, XB_FOUND_RUNNING, XB_PHASE_CONNECTED, "recover recheck"},
     {XB_PHASE_NEW, XB_FOUND_CLOSED, XB_PHASE_CLOSED, "recheck"},
     {XB_PHASE_NEW, XB_FOUND_ENDING, XB_PHASE_ENDED, "state-6 remove"},
     {XB_PHASE_NEW, XB_OWN_CLOSING, XB_PHASE_ENDED, "state-6 remove"},
