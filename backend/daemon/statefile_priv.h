@@ -91,10 +91,20 @@ struct statefile {
     bool in_request;
 };
 
+/* A test counts the writes, and dies between two of them. */
+#ifdef STATEFILE_TEST_HOOK
+void statefile_test_hook(void);
+#define SF_HOOK() statefile_test_hook()
+#else
+#define SF_HOOK() ((void)0)
+#endif
+
 /* The last write of a record: the compiler must not move it before the others. */
 static inline void sf_store(uint64_t *word, uint64_t value)
 {
+    SF_HOOK();
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
+    SF_HOOK();
 }
 
 static inline uint64_t sf_load(const uint64_t *word)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 if HAVE_CUNIT
-DAEMON_TESTS = tests/unit/test_device
+DAEMON_TESTS = tests/unit/test_device tests/unit/test_recover
 check_PROGRAMS += $(DAEMON_TESTS)
 TESTS += $(DAEMON_TESTS)
 DEVICE_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/daemon/libdevice.a \
@@ -9,6 +9,14 @@ DEVICE_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/daemon
 
 tests_unit_test_device_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_device_LDADD = $(DEVICE_TEST_LIBS)
+
+# The state file's objects anew, with a hook before and after each write.
+tests_unit_test_recover_SOURCES = tests/unit/test_recover.c \
+	tests/support/state_dump.c tests/support/state_dump.h \
+	backend/daemon/statefile.c backend/daemon/statefile_read.c
+tests_unit_test_recover_CPPFLAGS = $(AM_CPPFLAGS) -DSTATEFILE_TEST_HOOK
+tests_unit_test_recover_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_recover_LDADD = $(DEVICE_TEST_LIBS)
 endif
 
 # Supervisor and worker: what is pure of them.
