@@ -69,7 +69,7 @@ static int restore_mapping(void *ctx, uint32_t vdomain, const struct imap_entry 
 
     if (status == VIOMMU_S_OK)
         return 0;
-    /* Its endpoints were removed. */
+    /* It has ended: its last endpoint went first, or was removed by the administrator. */
     if (!has_vdomain(d, vdomain))
         return 1;
     log_err("vdomain %" PRIu32 ": %#" PRIx64 " cannot be mapped again: %s", vdomain,
@@ -194,8 +194,6 @@ static bool resume_events(struct device *d, const struct statefile_contents *c)
         return false;
     if (shown)
         statefile_published(d->file, VIOMMU_QUEUE_EVENT);
-    else
-        statefile_unpush(d->file, VIOMMU_QUEUE_EVENT);
     return true;
 }
 

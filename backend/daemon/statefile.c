@@ -285,12 +285,6 @@ void statefile_published(struct statefile *f, unsigned queue)
         sf_store(&f->header->queue[queue].published, f->header->queue[queue].pushed);
 }
 
-void statefile_unpush(struct statefile *f, unsigned queue)
-{
-    if (f)
-        sf_store(&f->header->queue[queue].pushed, f->header->queue[queue].published);
-}
-
 /* --- mappings -----------------------------------------------------------------------------------
  *
  * A free slot below n_mappings holds the number of the next free one. Slots from n_mappings on have

@@ -137,8 +137,8 @@ struct statefile_contents {
 };
 
 /*
- * Checks all the rest, once; forgets what is left of vdomains that have ended. -EPROTO with a
- * static text, -ENOMEM. Only after this, and before anything else is written:
+ * Checks all the rest, once. -EPROTO with a static text, -ENOMEM. There may be mappings of vdomains
+ * without an endpoint: these have ended. Only after this, and before anything else is written:
  */
 MUST_CHECK int statefile_load(struct statefile *f, struct statefile_contents *out,
                               const char **why_out);
@@ -160,7 +160,5 @@ MUST_CHECK int statefile_each_mapping(struct statefile *f,
 
 /* The i-th unpublished answer (0 is the oldest) of the request queue; i < pending. */
 void statefile_pending(const struct statefile *f, uint32_t i, struct statefile_answer *out);
-/* What was pushed has not been published, and is not going to be: the event queue. */
-void statefile_unpush(struct statefile *f, unsigned queue);
 
 #endif

@@ -101,7 +101,6 @@ int statefile_read_setup(const struct statefile *f, struct statefile_setup *out,
 struct loading {
     struct statefile *f;
     struct statefile_contents *out;
-    struct idmap *vdomains; /* that have an endpoint; the value means nothing */
     uint64_t next;          /* number of the first request without an answer */
     const char *why;
 };
@@ -194,8 +193,6 @@ static int load_attachment(struct loading *l, uint32_t slot)
     r = sf_own_slot(l->f, slot, v->endpoint);
     if (r == -EEXIST)
         return refuse(&l->why, "endpoint that is attached twice");
-    if (r == 0 && !idmap_get(l->vdomains, v->vdomain))
-        r = idmap_put(l->vdomains, v->vdomain, l);
     return r;
 }
 
@@ -209,11 +206,6 @@ static int load_mapping(struct loading *l, uint32_t slot)
     }
     if (!note_happened(l, m->number, VIOMMU_T_MAP, VIOMMU_S_OK))
         return refuse(&l->why, "mapping of a request that has not been");
-    /* The endpoints go first, then what is left of the vdomain. */
-    if (!idmap_get(l->vdomains, m->vdomain)) {
-        sf_free_mapping(l->f, slot);
-        return 0;
-    }
     l->out->n_mappings++;
     return 0;
 }
@@ -258,11 +250,7 @@ int statefile_load(struct statefile *f, struct statefile_contents *out, const ch
     if (l.why)
         return refuse(why_out, l.why);
     l.next = sf_count(f->header->queue[VIOMMU_QUEUE_REQUEST].pushed) + 1;
-    l.vdomains = idmap_new();
-    if (!l.vdomains)
-        return -ENOMEM;
     r = load_tables(&l);
-    idmap_free(l.vdomains);
     if (r == -EPROTO)
         *why_out = l.why;
     return r;
