@@ -8,7 +8,8 @@
 build_packages="gcc make autoconf automake pkg-config libjansson-dev libxen-dev libcunit1-dev \
 xenstore-utils"
 # What scripts/check needs besides.
-check_packages="clang libclang-rt-14-dev clang-format valgrind shellcheck man-db ccache python3"
+check_packages="clang libclang-rt-14-dev clang-format valgrind shellcheck man-db ccache python3 \
+xz-utils git"
 # What the labs need besides.
 lab_packages="mmdebstrap qemu-system-x86 cpio xz-utils busybox-static"
 

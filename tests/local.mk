@@ -11,16 +11,20 @@ endif
 include tests/unit/common.mk
 include tests/unit/virtio.mk
 include tests/unit/viommu.mk
+include tests/unit/iommu.mk
 include tests/unit/platform.mk
 include tests/unit/xenstore.mk
 include tests/unit/daemon.mk
+include tests/unit/frontend.mk
 include tests/support/local.mk
 include tests/support/replay/local.mk
+include tests/fuzz/local.mk
 
 # Proofs about the source tree itself.
 TESTS += tests/includes.tap
 EXTRA_DIST += tests/includes.tap
 
 # The whole daemon on fakexen.
-TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/recovery.tap
-EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/recovery.tap tests/support/daemon.sh
+TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap
+EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap \
+	tests/support/daemon.sh

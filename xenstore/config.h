@@ -164,9 +164,9 @@ struct config_control {
 };
 
 struct config_queue {
-    uint32_t size;   /* power of two, 1 to the limit */
+    uint32_t size;   /* 1 to the limit; a power of two unless the rings are packed */
     uint64_t desc;   /* multiple of 16 */
-    uint64_t driver; /* multiple of 2 */
+    uint64_t driver; /* multiple of 2; of 4 if the rings are packed */
     uint64_t device; /* multiple of 4 */
     uint32_t port;
 };

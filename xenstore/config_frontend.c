@@ -16,6 +16,7 @@
 
 #define FEATURE_VERSION_1       (UINT64_C(1) << 32)
 #define FEATURE_ACCESS_PLATFORM (UINT64_C(1) << 33)
+#define FEATURE_RING_PACKED     (UINT64_C(1) << 34)
 #define FEATURES_REQUIRED       (FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM)
 
 static const char *const node_names[CONFIG_FE_N_NODES] = {
@@ -138,7 +139,8 @@ static const struct field control_fields[] = {
 };
 
 static const struct field queue_fields[] = {
-    REQUIRED(struct config_queue, "size", size, field_u32_pow2, 1, UINT32_MAX, "a power of two"),
+    REQUIRED(struct config_queue, "size", size, field_u32, 1, UINT32_MAX,
+             "a power of two, with packed rings any number"),
     REQUIRED(struct config_queue, "desc", desc, field_u64, 0, UINT64_MAX, "an address"),
     REQUIRED(struct config_queue, "driver", driver, field_u64, 0, UINT64_MAX, "an address"),
     REQUIRED(struct config_queue, "device", device, field_u64, 0, UINT64_MAX, "an address"),
@@ -158,20 +160,22 @@ static int parse_pair_node(const struct config_fe_raw *raw, enum config_fe_node 
     return fields_parse(node_names[node], text, fields, n, out, &seen, why);
 }
 
-/* virtio 1.3, 2.7: alignment of the three parts of a split ring. */
-static int check_queue(const char *node, const struct config_queue *q, uint32_t size_max,
-                       char why[CONFIG_WHY_SIZE])
+/* virtio 1.3, 2.7 and 2.8: size and alignment of the three parts of a ring. */
+static int check_queue(const char *node, const struct config_queue *q, bool packed,
+                       uint32_t size_max, char why[CONFIG_WHY_SIZE])
 {
     const struct {
         const char *key;
         uint64_t address;
         unsigned align;
-    } areas[] = {{"desc", q->desc, 16}, {"driver", q->driver, 2}, {"device", q->device, 4}};
+    } areas[] = {
+        {"desc", q->desc, 16}, {"driver", q->driver, packed ? 4 : 2}, {"device", q->device, 4}};
+    bool too_large = q->size > size_max;
 
-    if (q->size > size_max) {
-        fields_say(why, node, "size=%" PRIu32 ": must be a power of two, 1 to %" PRIu32, q->size,
-                   size_max);
-        return -ERANGE;
+    if (too_large || (!packed && (q->size & (q->size - 1)) != 0)) {
+        fields_say(why, node, "size=%" PRIu32 ": must be a %s, 1 to %" PRIu32, q->size,
+                   packed ? "number" : "power of two", size_max);
+        return too_large ? -ERANGE : -EINVAL;
     }
     for (size_t i = 0; i < ARRAY_SIZE(areas); i++) {
         if (areas[i].address % areas[i].align != 0)
@@ -181,14 +185,14 @@ static int check_queue(const char *node, const struct config_queue *q, uint32_t 
     return 0;
 }
 
-static int parse_queue(const struct config_fe_raw *raw, unsigned i, uint32_t size_max,
+static int parse_queue(const struct config_fe_raw *raw, unsigned i, bool packed, uint32_t size_max,
                        struct config_queue *out, char why[CONFIG_WHY_SIZE])
 {
     enum config_fe_node node = i == 0 ? CONFIG_FE_QUEUE_0 : CONFIG_FE_QUEUE_1;
     int r;
 
     r = parse_pair_node(raw, node, queue_fields, ARRAY_SIZE(queue_fields), out, why);
-    return r < 0 ? r : check_queue(node_names[node], out, size_max, why);
+    return r < 0 ? r : check_queue(node_names[node], out, packed, size_max, why);
 }
 
 int config_frontend_parse(const struct config_fe_raw *raw, const struct config_offer *offer,
@@ -210,7 +214,8 @@ int config_frontend_parse(const struct config_fe_raw *raw, const struct config_o
         r = parse_pair_node(raw, CONFIG_FE_CONTROL, control_fields, ARRAY_SIZE(control_fields),
                             &fe.control, why);
     for (unsigned i = 0; r == 0 && i < 2; i++)
-        r = parse_queue(raw, i, offer->queue_size_max, &fe.queue[i], why);
+        r = parse_queue(raw, i, fe.features & FEATURE_RING_PACKED, offer->queue_size_max,
+                        &fe.queue[i], why);
     if (r < 0)
         return r;
     if (fe.control.port == fe.queue[0].port || fe.control.port == fe.queue[1].port ||

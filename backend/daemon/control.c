@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The control page (docs/protocol.md, 4): device status, the `bypass` byte, grant maps. The page is
- * guest memory; of each word the frontend owns one load decides. What we store there is for the
- * frontend only and never read back: the truth is in struct device.
+ * The control page (docs/protocol.md, 4): device status, the `bypass` byte, grant maps, single
+ * queues. The page is guest memory; of each word the frontend owns one load decides. What we store
+ * there is for the frontend only and never read back: the truth is in struct device.
  */
 #include <config.h>
 
@@ -173,6 +173,64 @@ uint32_t control_take_map(struct device *d, bool *taken_out)
     return verdict;
 }
 
+/* --- one queue (virtio 1.3, 2.6.1) -------------------------------------------------------------
+ */
+
+static uint64_t load_address(const struct device *d, unsigned offset)
+{
+    uint64_t low = control_load(d, offset);
+
+    return (uint64_t)control_load(d, offset + 4) << 32 | low;
+}
+
+/* QUEUE_VERDICT_*. */
+static uint32_t queue_carry_out(struct device *d, unsigned q, uint32_t command)
+{
+    unsigned at = CONTROL_F_QUEUE(q);
+    struct device_queue_setup setup;
+
+    if (command == QUEUE_COMMAND_RESET)
+        return device_queue_reset(d, q) ? QUEUE_VERDICT_REFUSED : QUEUE_VERDICT_DONE;
+    if (command != QUEUE_COMMAND_ENABLE)
+        return QUEUE_VERDICT_REFUSED;
+    setup.size = control_load(d, at + QUEUE_SIZE_AT);
+    setup.desc = load_address(d, at + QUEUE_DESC_AT);
+    setup.driver = load_address(d, at + QUEUE_DRIVER_AT);
+    setup.device = load_address(d, at + QUEUE_DEVICE_AT);
+    switch (device_queue_enable(d, q, setup.size ? &setup : NULL)) {
+    case 0:
+        return QUEUE_VERDICT_DONE;
+    case -EBUSY:
+        return QUEUE_VERDICT_REFUSED;
+    default:
+        return QUEUE_VERDICT_SETUP;
+    }
+}
+
+/* True if there was something to answer; *enabled_out is set if a queue runs again. */
+static bool queue_take(struct device *d, unsigned q, bool *enabled_out)
+{
+    unsigned at = CONTROL_F_QUEUE(q);
+    uint32_t seq, command, verdict;
+
+    /* Reserved words to a frontend that did not accept the feature. */
+    if (!(d->connection.features & VIRTIO_F_RING_RESET))
+        return false;
+    seq = control_load_seq(d, at + QUEUE_SEQ_AT);
+    if (seq == d->queue_seq[q])
+        return false;
+    command = control_load(d, at + QUEUE_COMMAND_AT);
+    verdict = queue_carry_out(d, q, command);
+    if (command == QUEUE_COMMAND_ENABLE && verdict == QUEUE_VERDICT_DONE)
+        *enabled_out = true;
+    d->queue_seq[q] = seq;
+    d->queue_verdict[q] = (uint8_t)verdict;
+    statefile_ring(d->file, q, d->vq[q] ? &d->queue[q] : NULL, seq, d->queue_verdict[q]);
+    control_store(d, CONTROL_B_QUEUE_VERDICT(q), verdict);
+    control_store_ack(d, CONTROL_B_QUEUE_ACK(q), seq);
+    return true;
+}
+
 /* --- the page as a whole -----------------------------------------------------------------------
  */
 
@@ -187,6 +245,10 @@ void control_fill(struct device *d)
     control_store(d, CONTROL_B_MAP_IN_USE, d->map_in_use);
     control_store_ack(d, CONTROL_B_MAP_ANSWERED, d->map_generation);
     control_store(d, CONTROL_B_CONFIG_GENERATION, 0);
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+        control_store(d, CONTROL_B_QUEUE_VERDICT(q), d->queue_verdict[q]);
+        control_store_ack(d, CONTROL_B_QUEUE_ACK(q), d->queue_seq[q]);
+    }
     config_store(d);
     control_store_ack(d, CONTROL_B_MAGIC, CONTROL_MAGIC);
 }
@@ -202,7 +264,8 @@ bool device_control_event(struct device *d)
         return false;
     /*
      * A frontend that does not wait between its steps gets the order that it means: a reset
-     * frees what a new grant map may lack, and queues start with the map that was offered first.
+     * frees what a new grant map may lack, queues start with the map that was offered first, and
+     * single queues are reset in a device that runs.
      */
     w = status_load(d);
     if (w.pending && w.value == 0)
@@ -211,6 +274,8 @@ bool device_control_event(struct device *d)
     answered = bypass_take(d) || answered;
     if (w.pending && w.value != 0)
         started = status_apply(d, &w);
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++)
+        answered = queue_take(d, q, &started) || answered;
     if (answered || w.pending)
         d->host.notify_control(d->host.ctx);
     if (started)

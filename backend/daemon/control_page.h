@@ -15,6 +15,14 @@
 #define CONTROL_F_BYPASS_SEQ     0x014u
 #define CONTROL_F_MAP_REF        0x018u
 #define CONTROL_F_MAP_GENERATION 0x01cu
+#define CONTROL_F_QUEUE(q_)      (0x040u + 0x40u * (q_))
+/* Offsets in a queue's block; addresses are two words, low and high. */
+#define QUEUE_COMMAND_AT 0x00u
+#define QUEUE_SEQ_AT     0x04u
+#define QUEUE_SIZE_AT    0x08u
+#define QUEUE_DESC_AT    0x10u
+#define QUEUE_DRIVER_AT  0x18u
+#define QUEUE_DEVICE_AT  0x20u
 
 /* Written by the backend. */
 #define CONTROL_B_MAGIC             0x100u
@@ -27,7 +35,15 @@
 #define CONTROL_B_MAP_VERDICT       0x11cu
 #define CONTROL_B_MAP_IN_USE        0x120u
 #define CONTROL_B_CONFIG_GENERATION 0x124u
+#define CONTROL_B_QUEUE_ACK(q_)     (0x128u + 8u * (q_))
+#define CONTROL_B_QUEUE_VERDICT(q_) (0x12cu + 8u * (q_))
 #define CONTROL_B_CONFIG            0x140u
+
+#define QUEUE_COMMAND_RESET  1u
+#define QUEUE_COMMAND_ENABLE 2u
+#define QUEUE_VERDICT_DONE    0u
+#define QUEUE_VERDICT_REFUSED 1u
+#define QUEUE_VERDICT_SETUP   2u
 
 #define MAP_VERDICT_OK        0u
 #define MAP_VERDICT_MALFORMED 1u

@@ -18,7 +18,6 @@
 
 #include "backend/daemon/device_priv.h"
 
-#define RING_FEATURES   (VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX)
 #define MUST_FEATURES   (VIRTIO_F_VERSION_1 | VIRTIO_F_ACCESS_PLATFORM)
 #define MAP_PAGES_BOUND 65536u
 
@@ -67,16 +66,12 @@ static const struct guest_space_ops gmem_space_ops = {
 /* --- creation ----------------------------------------------------------------------------------
  */
 
-static bool queue_size_sound(uint32_t size, uint32_t max)
-{
-    return size != 0 && size <= max && (size & (size - 1)) == 0;
-}
-
 static const char *config_check(const struct device_config *c)
 {
-    if (c->ring_features & ~RING_FEATURES)
-        return "ring features: only INDIRECT_DESC and EVENT_IDX can be offered";
-    if (!queue_size_sound(c->max_queue_size, VIRTQUEUE_MAX_SIZE))
+    if (c->ring_features & ~DEVICE_RING_FEATURES)
+        return "ring features: only INDIRECT_DESC, EVENT_IDX, RING_PACKED, IN_ORDER and RING_RESET "
+               "can be offered";
+    if (!virtqueue_size_valid(c->max_queue_size, 0))
         return "queue size: a power of two from 1 to 1024 is needed";
     if (c->max_map_pages == 0 || c->max_map_pages > MAP_PAGES_BOUND)
         return "directory pages: 1 to 65536";
@@ -164,6 +159,11 @@ static int refuse(char *why, size_t why_size, int rc, const char *fmt, ...)
     return rc;
 }
 
+static bool queue_size_sound(const struct device *d, uint64_t features, uint32_t size)
+{
+    return virtqueue_size_valid(size, features) && size <= d->config.max_queue_size;
+}
+
 int device_check_connection(const struct device *d, const struct device_connection *c, char *why,
                             size_t why_size)
 {
@@ -176,10 +176,11 @@ int device_check_connection(const struct device *d, const struct device_connecti
     if (c->control_ref == 0)
         return refuse(why, why_size, -EINVAL, "control page: reference 0 is never valid");
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
-        if (!queue_size_sound(c->queue[q].size, d->config.max_queue_size))
-            return refuse(why, why_size, -EINVAL,
-                          "queue %u: size %" PRIu32 " is not a power of two from 1 to %" PRIu32, q,
-                          c->queue[q].size, d->config.max_queue_size);
+        if (!queue_size_sound(d, c->features, c->queue[q].size))
+            return refuse(
+                why, why_size, -EINVAL, "queue %u: size %" PRIu32 " is not a %s from 1 to %" PRIu32,
+                q, c->queue[q].size, c->features & VIRTIO_F_RING_PACKED ? "number" : "power of two",
+                d->config.max_queue_size);
     }
     return 0;
 }
@@ -216,9 +217,8 @@ static int first_map_take(struct device *d, char *why, size_t why_size)
     return 0;
 }
 
-static int ring_map(struct device *d, unsigned q)
+int device_map_ring(struct device *d, unsigned q, const struct device_queue_setup *s)
 {
-    const struct device_queue_setup *s = &d->connection.queue[q];
     struct virtqueue_config config = {
         .size = s->size,
         .desc = s->desc,
@@ -226,14 +226,17 @@ static int ring_map(struct device *d, unsigned q)
         .device = s->device,
         .features = d->connection.features,
     };
+    int rc = virtqueue_new(&d->vq[q], d->mem, &config);
 
-    return virtqueue_new(&d->vq[q], d->mem, &config);
+    if (!rc)
+        d->queue[q] = *s;
+    return rc;
 }
 
 int device_map_rings(struct device *d, char *why, size_t why_size)
 {
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
-        int rc = ring_map(d, q);
+        int rc = device_map_ring(d, q, &d->connection.queue[q]);
 
         if (rc)
             return refuse(why, why_size, rc, "queue %u: the ring cannot be mapped: %s", q,
@@ -265,6 +268,8 @@ void device_forget_guest(struct device *d)
     d->map_in_use = 0;
     d->bypass_verdict = 0;
     d->map_verdict = MAP_VERDICT_OK;
+    memset(d->queue_seq, 0, sizeof(d->queue_seq));
+    memset(d->queue_verdict, QUEUE_VERDICT_DONE, sizeof(d->queue_verdict));
     d->broken_why = "";
 }
 
@@ -363,15 +368,17 @@ bool device_start(struct device *d)
     if (!d->rings_fresh) {
         device_unmap_rings(d);
         for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
-            if (ring_map(d, q)) {
+            if (device_map_ring(d, q, &d->connection.queue[q])) {
                 device_break(d, "start", "a ring can no longer be mapped");
                 return false;
             }
         }
     }
     d->rings_fresh = false;
-    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++)
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
         statefile_queue_start(d->file, q, virtqueue_position(d->vq[q]));
+        statefile_ring(d->file, q, &d->queue[q], d->queue_seq[q], d->queue_verdict[q]);
+    }
     d->running = true;
     return true;
 }
@@ -385,6 +392,31 @@ void device_reset(struct device *d)
         log_err("features that were accepted are refused after a reset");
     d->status = 0;
     d->broken_why = "";
+}
+
+int device_queue_reset(struct device *d, unsigned queue)
+{
+    if (!d->running)
+        return -EBUSY;
+    /* Nothing is in flight between two calls: what was taken is answered and published. */
+    d->vq[queue] = virtqueue_free(d->vq[queue]);
+    return 0;
+}
+
+int device_queue_enable(struct device *d, unsigned queue, const struct device_queue_setup *setup)
+{
+    int rc;
+
+    if (!d->running || d->vq[queue])
+        return -EBUSY;
+    if (!setup)
+        setup = &d->connection.queue[queue];
+    if (!queue_size_sound(d, d->connection.features, setup->size))
+        return -EINVAL;
+    rc = device_map_ring(d, queue, setup);
+    if (!rc)
+        statefile_queue_start(d->file, queue, virtqueue_position(d->vq[queue]));
+    return rc;
 }
 
 void device_break(struct device *d, const char *what, const char *why)
@@ -419,8 +451,9 @@ static int request_serve(struct device *d, const struct vq_chain *chain)
     statefile_request_begin(d->file);
     used = viommu_request(d->viommu, req, (size_t)n, chain->writable, d->reply);
     if (used > 0)
-        answer = (struct statefile_answer){req[0], d->reply[used - VIOMMU_TAIL_SIZE],
-                                           (uint32_t)used};
+        answer = (struct statefile_answer){.type = req[0],
+                                           .status = d->reply[used - VIOMMU_TAIL_SIZE],
+                                           .used = (uint32_t)used};
     statefile_request_done(d->file, &answer, virtqueue_position(vq));
     if (used > 0) {
         int rc = virtqueue_write(vq, chain, d->reply, used);
@@ -509,11 +542,11 @@ static int event_deliver(struct device *d)
 static bool events_run(struct device *d)
 {
     struct virtqueue *vq = d->vq[VIOMMU_QUEUE_EVENT];
-    uint32_t size = d->connection.queue[VIOMMU_QUEUE_EVENT].size;
+    uint32_t size = d->queue[VIOMMU_QUEUE_EVENT].size;
     uint32_t done = 0;
     int rc = 1;
 
-    if (viommu_faults_queued(d->viommu) == 0)
+    if (!vq || viommu_faults_queued(d->viommu) == 0)
         return false;
     gmem_begin(d->mem);
     while (done < size) {
@@ -544,7 +577,7 @@ bool device_queue_event(struct device *d, unsigned queue)
 
     if (!d->running)
         return false;
-    if (queue == VIOMMU_QUEUE_REQUEST)
+    if (queue == VIOMMU_QUEUE_REQUEST && d->vq[VIOMMU_QUEUE_REQUEST])
         left = requests_run(d);
     /* Linux posts its event buffers without a kick: any queue's kick is a chance to look. */
     if (d->running)

@@ -20,20 +20,25 @@ struct statefile;
 struct device_config {
     struct viommu_config viommu;
     struct gmem_limits mem;
-    uint64_t ring_features;   /* offered besides VERSION_1 and ACCESS_PLATFORM */
-    uint32_t max_queue_size;  /* a power of two, at most VIRTQUEUE_MAX_SIZE */
-    uint32_t max_map_pages;   /* directory pages of a grant map */
-    unsigned budget;          /* requests per device_queue_event */
+    uint64_t ring_features;  /* offered besides VERSION_1 and ACCESS_PLATFORM */
+    uint32_t max_queue_size; /* a power of two, at most VIRTQUEUE_MAX_SIZE */
+    uint32_t max_map_pages;  /* directory pages of a grant map */
+    unsigned budget;         /* requests per device_queue_event */
 };
 
-#define DEVICE_CONFIG_DEFAULT                                                                      \
-    ((struct device_config){                                                                       \
-        .viommu = VIOMMU_CONFIG_DEFAULT,                                                           \
-        .mem = GMEM_LIMITS_DEFAULT,                                                                \
-        .ring_features = VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX,                              \
-        .max_queue_size = VIRTQUEUE_MAX_SIZE,                                                      \
-        .max_map_pages = 64,                                                                       \
-        .budget = 256,                                                                             \
+/* Those that can be offered. */
+#define DEVICE_RING_FEATURES                                                                  \
+    (VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER | \
+     VIRTIO_F_RING_RESET)
+
+#define DEVICE_CONFIG_DEFAULT                  \
+    ((struct device_config){                   \
+        .viommu = VIOMMU_CONFIG_DEFAULT,       \
+        .mem = GMEM_LIMITS_DEFAULT,            \
+        .ring_features = DEVICE_RING_FEATURES, \
+        .max_queue_size = VIRTQUEUE_MAX_SIZE,  \
+        .max_map_pages = 64,                   \
+        .budget = 256,                         \
     })
 
 /* What the device needs of the world around it; copied, the pointers outlive the device. */
@@ -97,9 +102,10 @@ void device_disconnect(struct device *d);
 bool device_connected(const struct device *d);
 
 /*
- * The control port was notified (or may have been): status, bypass, grant map. To be called once
- * after connecting too, when the ports are bound: the frontend may have written before. DRIVER_OK
- * looks at both queues here; true if work is left on them: as with device_queue_event.
+ * The control port was notified (or may have been): status, bypass, grant map, queue reset. To be
+ * called once after connecting too, when the ports are bound: the frontend may have written before.
+ * DRIVER_OK looks at both queues here, as enabling a queue does; true if work is left on them: as
+ * with device_queue_event.
  */
 bool device_control_event(struct device *d);
 
@@ -115,7 +121,7 @@ void device_deliver_faults(struct device *d);
 
 bool device_needs_reset(const struct device *d);
 const char *device_needs_reset_why(const struct device *d); /* "" if not */
-uint64_t device_breaks(const struct device *d);              /* how often it came to that */
+uint64_t device_breaks(const struct device *d);             /* how often it came to that */
 uint8_t device_status(const struct device *d);
 
 struct viommu *device_viommu(struct device *d);

@@ -5,7 +5,8 @@
  *
  * Invariants between two calls:
  * - connected: the control page is mapped, both virtqueues exist unless starting them failed
- *   (NEEDS_RESET then), and the features of the connection are the negotiated ones.
+ *   (NEEDS_RESET then) or one was reset alone, and the features of the connection are the
+ * negotiated ones.
  * - not connected: nothing of the guest is mapped and no fault of it is queued for the next one.
  * - running implies connected, DRIVER_OK, neither FAILED nor NEEDS_RESET: only then are the rings
  *   read or written (virtio 1.3, 2.1.2: nothing before DRIVER_OK, nothing after a reset).
@@ -32,14 +33,18 @@ struct device {
     bool rings_fresh; /* the queues are at index 0 and have never run */
     struct device_connection connection;
     struct gmem_area control;
-    struct virtqueue *vq[VIOMMU_N_QUEUES];
+    struct virtqueue *vq[VIOMMU_N_QUEUES];            /* NULL while running: that queue is reset */
+    struct device_queue_setup queue[VIOMMU_N_QUEUES]; /* as mapped now, or last */
 
     uint8_t status;      /* as on the control page */
-    uint32_t status_seq; /* the last one answered; so the next two */
+    uint32_t status_seq; /* the last one answered; so the next three */
     uint32_t bypass_seq;
     uint32_t map_generation; /* the last one answered */
     uint32_t map_in_use;
     uint8_t bypass_verdict, map_verdict;
+
+    uint32_t queue_seq[VIOMMU_N_QUEUES];
+    uint8_t queue_verdict[VIOMMU_N_QUEUES];
 
     struct statefile *file; /* NULL: no successor could go on */
 
@@ -91,6 +96,8 @@ MUST_CHECK bool device_start(struct device *d);
 MUST_CHECK int device_check_connection(const struct device *d, const struct device_connection *c,
                                        char *why, size_t why_size);
 MUST_CHECK int device_map_control(struct device *d, char *why, size_t why_size);
+MUST_CHECK int device_map_ring(struct device *d, unsigned queue,
+                               const struct device_queue_setup *setup);
 MUST_CHECK int device_map_rings(struct device *d, char *why, size_t why_size);
 void device_unmap_rings(struct device *d);
 /* Lets go of everything of the guest. */
@@ -102,6 +109,20 @@ void device_publish(struct device *d, unsigned queue);
 /* Device reset (5.13.5; protocol 4.1): queues stopped, everything but the `bypass` byte forgotten.
  */
 void device_reset(struct device *d);
+
+/*
+ * Queue reset (virtio 1.3, 2.6.1): the ring is unmapped and forgotten; vdomains and mappings stay.
+ * -EBUSY: the device does not run. A queue that is reset stays so.
+ */
+MUST_CHECK int device_queue_reset(struct device *d, unsigned queue);
+
+/*
+ * Starts a queue that was reset at its beginning, with this set-up or (NULL) that of the
+ * connection. -EBUSY: the device does not run, or the queue was not reset; else -errno for a set-up
+ * that will not do, and the queue stays reset.
+ */
+MUST_CHECK int device_queue_enable(struct device *d, unsigned queue,
+                                   const struct device_queue_setup *setup);
 
 /* The device cannot go on: stops the queues; `why` is static text. Logged and counted once. */
 void device_break(struct device *d, const char *what, const char *why);

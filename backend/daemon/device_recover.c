@@ -15,8 +15,10 @@
 
 #include "backend/daemon/device_priv.h"
 
-static void words_take(struct device *d, const struct statefile_words *w)
+static void words_take(struct device *d, const struct statefile_contents *c)
 {
+    const struct statefile_words *w = &c->words;
+
     d->status = w->status;
     d->status_seq = w->status_seq;
     d->bypass_seq = w->bypass_seq;
@@ -24,6 +26,10 @@ static void words_take(struct device *d, const struct statefile_words *w)
     d->map_generation = w->map_answered;
     d->map_verdict = w->map_verdict;
     d->map_in_use = w->map_in_use;
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+        d->queue_seq[q] = c->queue[q].seq;
+        d->queue_verdict[q] = c->queue[q].verdict;
+    }
     if (d->status & STATUS_NEEDS_RESET)
         d->broken_why = "broken before this worker took over";
 }
@@ -90,15 +96,28 @@ static const char *restore_map(struct device *d)
     return rc == 0 ? NULL : "the grant map cannot be taken again";
 }
 
-/* NULL, or why the old state cannot be had again; what was built stays for the caller to undo. */
-static const char *rebuild(struct device *d)
+/* While the device runs, a queue can be another one than at first, or none (RING_RESET). */
+static bool map_rings(struct device *d, const struct statefile_contents *c)
 {
     char why[128];
 
-    if (device_map_rings(d, why, sizeof(why))) {
-        log_err("%s", why);
-        return "a ring cannot be mapped again";
+    if (!control_status_runs(d->status))
+        return device_map_rings(d, why, sizeof(why)) == 0;
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+        const struct statefile_queue *queue = &c->queue[q];
+
+        if (queue->mapped &&
+            (queue->setup.size > d->config.max_queue_size || device_map_ring(d, q, &queue->setup)))
+            return false;
     }
+    return true;
+}
+
+/* NULL, or why the old state cannot be had again; what was built stays for the caller to undo. */
+static const char *rebuild(struct device *d, const struct statefile_contents *c)
+{
+    if (!map_rings(d, c))
+        return "a ring cannot be mapped again";
     if (statefile_each_attachment(d->file, restore_attachment, d))
         return "an endpoint cannot be attached again";
     if (statefile_each_mapping(d->file, restore_mapping, d))
@@ -152,6 +171,21 @@ static bool answer_one(struct device *d, const struct statefile_answer *answer, 
     return true;
 }
 
+/* Looks how far the dead worker has come: *shown_out of the pending buffers are the driver's. */
+static bool resume_queue(struct device *d, unsigned queue, const struct statefile_queue *q,
+                         uint32_t *shown_out)
+{
+    uint16_t positions[STATEFILE_MAX_PENDING + 1] = {q->published};
+
+    for (uint32_t i = 0; i < q->pending; i++) {
+        struct statefile_answer answer;
+
+        statefile_pending(d->file, queue, i, &answer);
+        positions[i + 1] = answer.position;
+    }
+    return virtqueue_resume(d->vq[queue], positions, q->pending, shown_out) == 0;
+}
+
 static bool answer_pending(struct device *d, const struct statefile_contents *c, uint32_t pending)
 {
     bool ok = true;
@@ -160,7 +194,7 @@ static bool answer_pending(struct device *d, const struct statefile_contents *c,
     for (uint32_t i = 0; i < pending && ok; i++) {
         struct statefile_answer answer;
 
-        statefile_pending(d->file, i, &answer);
+        statefile_pending(d->file, VIOMMU_QUEUE_REQUEST, i, &answer);
         ok = answer_one(d, &answer, false);
     }
     if (ok && c->happened)
@@ -172,13 +206,17 @@ static bool answer_pending(struct device *d, const struct statefile_contents *c,
 static bool resume_requests(struct device *d, const struct statefile_contents *c)
 {
     const struct statefile_queue *q = &c->queue[VIOMMU_QUEUE_REQUEST];
-    bool shown;
+    uint32_t shown;
 
-    if (virtqueue_resume(d->vq[VIOMMU_QUEUE_REQUEST], q->published, q->pushed, &shown))
+    if (!d->vq[VIOMMU_QUEUE_REQUEST]) {
+        if (c->happened)
+            statefile_request_skip(d->file);
+        return true;
+    }
+    if (!resume_queue(d, VIOMMU_QUEUE_REQUEST, q, &shown))
         return false;
-    if (shown)
-        statefile_published(d->file, VIOMMU_QUEUE_REQUEST);
-    if (!answer_pending(d, c, shown ? 0 : q->pending))
+    statefile_resumed(d->file, VIOMMU_QUEUE_REQUEST, shown, false);
+    if (!answer_pending(d, c, q->pending - shown))
         return false;
     device_publish(d, VIOMMU_QUEUE_REQUEST);
     return true;
@@ -188,12 +226,13 @@ static bool resume_requests(struct device *d, const struct statefile_contents *c
 static bool resume_events(struct device *d, const struct statefile_contents *c)
 {
     const struct statefile_queue *q = &c->queue[VIOMMU_QUEUE_EVENT];
-    bool shown;
+    uint32_t shown;
 
-    if (virtqueue_resume(d->vq[VIOMMU_QUEUE_EVENT], q->published, q->pushed, &shown))
+    if (!d->vq[VIOMMU_QUEUE_EVENT])
+        return true;
+    if (!resume_queue(d, VIOMMU_QUEUE_EVENT, q, &shown))
         return false;
-    if (shown)
-        statefile_published(d->file, VIOMMU_QUEUE_EVENT);
+    statefile_resumed(d->file, VIOMMU_QUEUE_EVENT, shown, true);
     return true;
 }
 
@@ -249,7 +288,7 @@ static int take_over(struct device *d, const struct statefile_setup *setup,
     if (!bad)
         bad = restore_map(d);
     if (!bad)
-        bad = rebuild(d);
+        bad = rebuild(d, contents);
     d->connected = true;
     viommu_observe(d->viommu, &statefile_observer, d->file);
     if (!bad)
@@ -285,7 +324,7 @@ int device_recover(struct device *d, const struct statefile_setup *setup, char *
         log_err("state file: %s makes no sense", bad);
     else
         bad = "out of memory";
-    words_take(d, &contents.words);
+    words_take(d, &contents);
     rc = device_map_control(d, why, why_size);
     if (rc) {
         device_forget_guest(d);

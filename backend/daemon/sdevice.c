@@ -11,6 +11,7 @@
 #include "backend/daemon/sdevice.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,7 +117,7 @@ static void on_offer(void *ctx, int error, const struct msg_reply *reply, json_t
     if (error < 0 || dev->n_starts > 0)
         return; /* lost, or a later start counts */
     if (dev->start_failed || !reply->ok) {
-        log_err("%s: cannot start: %s", dev->name, dev->why);
+        log_guest(&dev->admin_limit, "%s: cannot start: %s", dev->name, dev->why);
         sdevice_feed(dev, XB_REFUSED);
         return;
     }
@@ -220,8 +221,9 @@ static int lease_pages(struct sdevice *dev, const struct config_device *config)
         return -ENOMEM;
     }
     if (got < want)
-        log_warn("%s: only %u of %u grant pages are left for it (xen-viommud --pages)", dev->name,
-                 got, want);
+        log_guest(&dev->admin_limit,
+                  "%s: only %u of %u grant pages are left for it (xen-viommud --pages)", dev->name,
+                  got, want);
     return 0;
 }
 
@@ -290,7 +292,7 @@ static void do_start(struct sdevice *dev)
     if (!dev->xs || ensure_worker(dev) < 0)
         return;
     if (read_config(dev, &config) < 0 || lease_pages(dev, &config) < 0) {
-        log_err("%s: cannot start: %s", dev->name, dev->why);
+        log_guest(&dev->admin_limit, "%s: cannot start: %s", dev->name, dev->why);
         sdevice_feed(dev, XB_REFUSED);
         return;
     }
@@ -321,7 +323,8 @@ static void do_connect(struct sdevice *dev)
     if (r == 0) {
         send_or_kill(dev, msg_new_connect(link_next_id(dev->link), raw), on_connected);
     } else {
-        log_err("%s: cannot read the frontend's nodes: %s", dev->name, strerror(-r));
+        log_guest(&dev->log_limit, "%s: cannot read the frontend's nodes: %s", dev->name,
+                  strerror(-r));
         set_why(dev, "the backend cannot read the frontend's nodes");
         sdevice_feed(dev, XB_REFUSED);
     }
@@ -424,12 +427,24 @@ static void (*const actions[])(struct sdevice *dev) = {
 
 /* --- the machine ------------------------------------------------------------------------------ */
 
+static void log_phase(struct sdevice *dev, enum xenbus_phase next, enum xenbus_event event)
+{
+    uint64_t suppressed;
+    char more[64] = "";
+
+    if (!ratelimit_pass(&dev->phase_limit, loop_now_ms(), &suppressed))
+        return;
+    if (suppressed > 0)
+        snprintf(more, sizeof(more), ", %" PRIu64 " changes before it not logged", suppressed);
+    log_info("%s: %s -> %s (%s)%s", dev->name, xenbus_phase_name(dev->phase),
+             xenbus_phase_name(next), xenbus_event_name(event), more);
+}
+
 static void enter(struct sdevice *dev, enum xenbus_phase next, enum xenbus_event event)
 {
     if (next == dev->phase)
         return;
-    log_info("%s: %s -> %s (%s)", dev->name, xenbus_phase_name(dev->phase), xenbus_phase_name(next),
-             xenbus_event_name(event));
+    log_phase(dev, next, event);
     dev->phase = next;
     if (phase_limit_ms[next] > 0)
         loop_timer_arm_ms(dev->phase_timer, phase_limit_ms[next]);
@@ -543,6 +558,8 @@ struct sdevice *sdevice_new(struct sdevice_env *env, struct xs_device *xs)
     dev->number = xs->devid;
     dev->starts = (struct ratelimit)RATELIMIT_INIT(START_BURST, START_INTERVAL_MS);
     dev->log_limit = (struct ratelimit)RATELIMIT_INIT(10, 5000);
+    dev->admin_limit = (struct ratelimit)RATELIMIT_INIT(20, 5000);
+    dev->phase_limit = (struct ratelimit)RATELIMIT_INIT(40, 1000);
     snprintf(dev->name, sizeof(dev->name), "d%u/%u", xs->domid, xs->devid);
     dev->phase_timer = loop_add_timer(env->loop, on_phase_timer, dev);
     dev->start_timer = loop_add_timer(env->loop, on_start_timer, dev);

@@ -115,7 +115,7 @@ static void take_back_node(struct endpoint_call *call)
 
 static void on_refused(struct endpoint_call *call, struct known_endpoint *k, const char *why)
 {
-    log_warn("%s: endpoint refused: %s", call->dev->name, why);
+    log_guest(&call->dev->admin_limit, "%s: endpoint refused: %s", call->dev->name, why);
     if (k) {
         k->state = KNOWN_REFUSED;
         snprintf(k->why, sizeof(k->why), "%s", why);
@@ -143,6 +143,10 @@ static void on_added(void *ctx, int error, const struct msg_reply *reply, json_t
             k->state = KNOWN_ACTIVE;
         take_value(dev, msg);
         finish_call(call, NULL);
+        /* It fits because the worker offers less now: that is published by starting anew, as long
+         * as nobody can have built on the old offer. */
+        if (json_is_true(json_object_get(msg, "restart")))
+            sdevice_config_changed(dev);
         return;
     }
     on_refused(call, k, reply->error);
@@ -240,7 +244,7 @@ static bool check_node(struct sdevice *dev, struct known_endpoint *k, const stru
         return true;
     k->state = KNOWN_REFUSED;
     snprintf(k->why, sizeof(k->why), "%s", why);
-    log_warn("%s: endpoint refused: %s", dev->name, k->why);
+    log_guest(&dev->admin_limit, "%s: endpoint refused: %s", dev->name, k->why);
     return false;
 }
 

@@ -51,9 +51,11 @@ struct sdevice {
     struct loop_source *phase_timer; /* the worker's answer is due */
     struct loop_source *start_timer; /* a start was put off */
     struct ratelimit starts;         /* processes */
-    struct ratelimit log_limit;
-    unsigned n_starts; /* starts whose `offer` has not been answered */
-    bool start_failed; /* the latest `start` was refused; why says it */
+    struct ratelimit log_limit;      /* what the frontend did wrong */
+    struct ratelimit admin_limit;    /* what the administrator has to mend: each start tells it */
+    struct ratelimit phase_limit;    /* changes of phase, which a frontend brings about at will */
+    unsigned n_starts;               /* starts whose `offer` has not been answered */
+    bool start_failed;               /* the latest `start` was refused; why says it */
 
     struct publish_offer offer;
     char endpoints_value[CONFIG_SUMMARY_SIZE]; /* as the worker said it last */

@@ -127,6 +127,12 @@ int statefile_begin(struct statefile *f, const struct viommu_config *viommu, uin
     return forget_slots(f);
 }
 
+static struct sf_queue_setup pack_queue(const struct device_queue_setup *s)
+{
+    return (struct sf_queue_setup){
+        .desc = s->desc, .driver = s->driver, .device = s->device, .size = s->size};
+}
+
 static void pack_setup(struct sf_setup *out, const struct statefile_setup *s)
 {
     const struct viommu_config *v = &s->viommu;
@@ -147,12 +153,7 @@ static void pack_setup(struct sf_setup *out, const struct statefile_setup *s)
     out->features = s->connection.features;
     out->control_ref = s->connection.control_ref;
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++)
-        out->queue[q] = (struct sf_queue_setup){
-            .desc = s->connection.queue[q].desc,
-            .driver = s->connection.queue[q].driver,
-            .device = s->connection.queue[q].device,
-            .size = s->connection.queue[q].size,
-        };
+        out->queue[q] = pack_queue(&s->connection.queue[q]);
     memcpy(out->port, s->port, sizeof(out->port));
 }
 
@@ -217,6 +218,21 @@ void statefile_map_taken(struct statefile *f, uint32_t generation, const struct 
 /* --- queues -------------------------------------------------------------------------------------
  */
 
+void statefile_ring(struct statefile *f, unsigned queue, const struct device_queue_setup *setup,
+                    uint32_t seq, uint8_t verdict)
+{
+    struct sf_ring *ring;
+    uint8_t which;
+
+    if (!f)
+        return;
+    ring = &f->header->ring[queue];
+    which = (ring->word & SF_RING_SECOND) ^ SF_RING_SECOND;
+    if (setup)
+        ring->setup[which] = pack_queue(setup);
+    sf_store(&ring->word, sf_pack(seq, verdict, which | (setup ? SF_RING_MAPPED : 0)));
+}
+
 void statefile_queue_start(struct statefile *f, unsigned queue, uint16_t position)
 {
     struct sf_queue *q;
@@ -243,19 +259,23 @@ void statefile_request_begin(struct statefile *f)
         f->in_request = true;
 }
 
+static void push(struct statefile *f, unsigned queue, const struct statefile_answer *answer,
+                 uint16_t position)
+{
+    struct sf_queue *q = &f->header->queue[queue];
+    uint64_t count = sf_count(q->pushed);
+
+    sf_store(&f->header->answers[queue][count % STATEFILE_MAX_PENDING],
+             sf_pack_answer(answer->used, position, answer->type, answer->status));
+    sf_store(&q->pushed, sf_pack_position(count + 1, position));
+}
+
 void statefile_request_done(struct statefile *f, const struct statefile_answer *answer,
                             uint16_t position)
 {
-    struct sf_queue *q;
-    uint64_t count;
-
     if (!f)
         return;
-    q = &f->header->queue[VIOMMU_QUEUE_REQUEST];
-    count = sf_count(q->pushed);
-    sf_store(&f->header->answers[count % STATEFILE_MAX_PENDING],
-             sf_pack(answer->used, answer->type, answer->status));
-    sf_store(&q->pushed, sf_pack_position(count + 1, position));
+    push(f, VIOMMU_QUEUE_REQUEST, answer, position);
     f->in_request = false;
 }
 
@@ -271,18 +291,30 @@ void statefile_request_skip(struct statefile *f)
 
 void statefile_event_done(struct statefile *f, uint16_t position)
 {
-    struct sf_queue *q;
+    const struct statefile_answer none = {.type = 0};
 
-    if (!f)
-        return;
-    q = &f->header->queue[VIOMMU_QUEUE_EVENT];
-    sf_store(&q->pushed, sf_pack_position(sf_count(q->pushed) + 1, position));
+    if (f)
+        push(f, VIOMMU_QUEUE_EVENT, &none, position);
 }
 
 void statefile_published(struct statefile *f, unsigned queue)
 {
     if (f)
         sf_store(&f->header->queue[queue].published, f->header->queue[queue].pushed);
+}
+
+void statefile_resumed(struct statefile *f, unsigned queue, uint32_t n, bool forget)
+{
+    struct sf_queue *q = &f->header->queue[queue];
+    uint64_t count = sf_count(q->published) + n;
+    struct statefile_answer last;
+
+    if (n > 0) {
+        statefile_pending(f, queue, n - 1, &last);
+        sf_store(&q->published, sf_pack_position(count, last.position));
+    }
+    if (forget)
+        sf_store(&q->pushed, q->published);
 }
 
 /* --- mappings -----------------------------------------------------------------------------------

@@ -87,6 +87,12 @@ void statefile_map_refused(struct statefile *f, uint32_t generation, uint8_t ver
 void statefile_map_taken(struct statefile *f, uint32_t generation, const struct gmem_run *runs,
                          size_t n);
 
+/*
+ * The answer to a command for one queue (RING_RESET), or the start of the device: it is mapped with
+ * this setup, or (NULL) not mapped. For one that is mapped, statefile_queue_start comes first.
+ */
+void statefile_ring(struct statefile *f, unsigned queue, const struct device_queue_setup *setup,
+                    uint32_t seq, uint8_t verdict);
 /* A queue starts from `position` (virtqueue_position). */
 void statefile_queue_start(struct statefile *f, unsigned queue, uint16_t position);
 
@@ -95,6 +101,7 @@ struct statefile_answer {
     uint8_t type; /* VIOMMU_T_*, 0: unanswered */
     uint8_t status;
     uint32_t used;
+    uint16_t position; /* read only: behind it */
 };
 void statefile_request_begin(struct statefile *f);
 void statefile_request_done(struct statefile *f, const struct statefile_answer *answer,
@@ -120,8 +127,12 @@ MUST_CHECK int statefile_read_setup(const struct statefile *f, struct statefile_
                                     const char **why_out);
 
 struct statefile_queue {
-    uint16_t published, pushed; /* positions, for virtqueue_resume */
-    uint32_t pending;           /* answers from one to the other */
+    uint16_t published; /* position, for virtqueue_resume */
+    uint32_t pending;   /* pushed after that, perhaps published */
+    bool mapped;        /* while the device runs: false if this queue is reset */
+    struct device_queue_setup setup;
+    uint32_t seq;
+    uint8_t verdict;
 };
 
 struct statefile_contents {
@@ -158,7 +169,11 @@ MUST_CHECK int statefile_each_mapping(struct statefile *f,
                                                 const struct imap_entry *entry),
                                       void *ctx);
 
-/* The i-th unpublished answer (0 is the oldest) of the request queue; i < pending. */
-void statefile_pending(const struct statefile *f, uint32_t i, struct statefile_answer *out);
+/* The i-th answer after the last known publish (0 is the oldest); i < pending. */
+void statefile_pending(const struct statefile *f, unsigned queue, uint32_t i,
+                       struct statefile_answer *out);
+/* The first n of them have been published. Those after them are pushed again, or (forgotten) not.
+ */
+void statefile_resumed(struct statefile *f, unsigned queue, uint32_t n, bool forget);
 
 #endif

@@ -33,6 +33,14 @@ struct sf_setup {
     uint32_t port[STATEFILE_N_PORTS];
 };
 
+/* A ring as it is mapped: that of the two setups which the word names. */
+struct sf_ring {
+    uint64_t word; /* sf_pack: {seq, verdict, SF_RING_*} */
+    struct sf_queue_setup setup[2];
+};
+#define SF_RING_SECOND 1u
+#define SF_RING_MAPPED 2u
+
 /* Words of {count: 48, position: 16}. */
 struct sf_queue {
     uint64_t pushed, published;
@@ -44,10 +52,12 @@ struct sf_header {
     uint64_t connected; /* 1: the rest counts */
     struct sf_setup setup;
     uint64_t status, bypass, map; /* sf_pack, sf_pack_map */
+    struct sf_ring ring[VIOMMU_N_QUEUES];
     uint32_t n_runs[2], run_generation[2];
     uint64_t n_mappings, n_attachments; /* slots that have ever been used */
     struct sf_queue queue[VIOMMU_N_QUEUES];
-    uint64_t answers[STATEFILE_MAX_PENDING]; /* by count: {used: 32, type: 8, status: 8} */
+    /* By count: {used: 32, position behind it: 16, type: 8, status: 8}. */
+    uint64_t answers[VIOMMU_N_QUEUES][STATEFILE_MAX_PENDING];
 };
 _Static_assert(sizeof(struct sf_header) % 8 == 0, "what follows is aligned");
 
@@ -115,6 +125,12 @@ static inline uint64_t sf_load(const uint64_t *word)
 static inline uint64_t sf_pack(uint32_t high, uint8_t a, uint8_t b)
 {
     return (uint64_t)high << 32 | (uint64_t)a << 8 | b;
+}
+
+static inline uint64_t sf_pack_answer(uint32_t used, uint16_t position, uint8_t type,
+                                      uint8_t status)
+{
+    return (uint64_t)used << 32 | (uint64_t)position << 16 | (uint64_t)type << 8 | status;
 }
 
 static inline uint64_t sf_pack_map(uint32_t generation, uint8_t verdict, unsigned buffer)

@@ -47,6 +47,11 @@ static bool numbers_sound(const struct sf_setup *s)
     return sound;
 }
 
+static struct device_queue_setup unpack_queue(const struct sf_queue_setup *s)
+{
+    return (struct device_queue_setup){(uint32_t)s->size, s->desc, s->driver, s->device};
+}
+
 static void unpack_setup(const struct sf_header *h, struct statefile_setup *out)
 {
     const struct sf_setup *s = &h->setup;
@@ -72,8 +77,7 @@ static void unpack_setup(const struct sf_header *h, struct statefile_setup *out)
     memcpy(out->text, s->text, strnlen(s->text, STATEFILE_TEXT_MAX));
     memcpy(out->port, s->port, sizeof(out->port));
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++)
-        out->connection.queue[q] = (struct device_queue_setup){
-            (uint32_t)s->queue[q].size, s->queue[q].desc, s->queue[q].driver, s->queue[q].device};
+        out->connection.queue[q] = unpack_queue(&s->queue[q]);
 }
 
 int statefile_read_setup(const struct statefile *f, struct statefile_setup *out,
@@ -101,7 +105,7 @@ int statefile_read_setup(const struct statefile *f, struct statefile_setup *out,
 struct loading {
     struct statefile *f;
     struct statefile_contents *out;
-    uint64_t next;          /* number of the first request without an answer */
+    uint64_t next; /* number of the first request without an answer */
     const char *why;
 };
 
@@ -131,17 +135,24 @@ static const char *check_words(const struct statefile *f, struct statefile_words
     return NULL;
 }
 
-static const char *check_queue(const struct sf_queue *q, struct statefile_queue *out)
+static const char *check_queue(const struct sf_queue *q, const struct sf_ring *ring,
+                               struct statefile_queue *out)
 {
+    const struct sf_queue_setup *setup = &ring->setup[ring->word & SF_RING_SECOND];
     uint64_t pushed = sf_count(q->pushed), published = sf_count(q->published);
 
     if (pushed < published || pushed - published > STATEFILE_MAX_PENDING)
         return "position of a queue";
     *out = (struct statefile_queue){
         .published = (uint16_t)q->published,
-        .pushed = (uint16_t)q->pushed,
         .pending = (uint32_t)(pushed - published),
+        .mapped = (ring->word & SF_RING_MAPPED) != 0,
+        .setup = unpack_queue(setup),
+        .seq = (uint32_t)(ring->word >> 32),
+        .verdict = (uint8_t)(ring->word >> 8),
     };
+    if (setup->size > UINT32_MAX)
+        return "size of a queue";
     return NULL;
 }
 
@@ -150,7 +161,7 @@ static const char *check_answers(const struct statefile *f, uint32_t pending)
     struct statefile_answer a;
 
     for (uint32_t i = 0; i < pending; i++) {
-        statefile_pending(f, i, &a);
+        statefile_pending(f, VIOMMU_QUEUE_REQUEST, i, &a);
         if (a.type >= VIOMMU_N_TYPES || a.status >= VIOMMU_N_STATUS ||
             a.used > VIOMMU_PROBE_SIZE_MAX + VIOMMU_TAIL_SIZE ||
             (a.used > 0 && a.used < VIOMMU_TAIL_SIZE))
@@ -233,7 +244,7 @@ static const char *check_header(const struct statefile *f, struct statefile_cont
     const char *why = check_words(f, &out->words);
 
     for (unsigned q = 0; q < VIOMMU_N_QUEUES && !why; q++)
-        why = check_queue(&h->queue[q], &out->queue[q]);
+        why = check_queue(&h->queue[q], &h->ring[q], &out->queue[q]);
     return why ? why : check_answers(f, out->queue[VIOMMU_QUEUE_REQUEST].pending);
 }
 
@@ -327,12 +338,15 @@ int statefile_each_mapping(struct statefile *f,
     return 0;
 }
 
-void statefile_pending(const struct statefile *f, uint32_t i, struct statefile_answer *out)
+void statefile_pending(const struct statefile *f, unsigned queue, uint32_t i,
+                       struct statefile_answer *out)
 {
     const struct sf_header *h = f->header;
-    uint64_t at = sf_count(h->queue[VIOMMU_QUEUE_REQUEST].published) + i;
-    uint64_t word = h->answers[at % STATEFILE_MAX_PENDING];
+    uint64_t at = sf_count(h->queue[queue].published) + i;
+    uint64_t word = h->answers[queue][at % STATEFILE_MAX_PENDING];
 
-    *out = (struct statefile_answer){
-        .used = (uint32_t)(word >> 32), .type = (uint8_t)(word >> 8), .status = (uint8_t)word};
+    *out = (struct statefile_answer){.used = (uint32_t)(word >> 32),
+                                     .position = (uint16_t)(word >> 16),
+                                     .type = (uint8_t)(word >> 8),
+                                     .status = (uint8_t)word};
 }

@@ -370,6 +370,7 @@ static int configure(struct worker *w, const struct msg_start *start, char *why,
     w->config = make_config(&config, start->pages);
     w->given = config;
     w->offered = false;
+    w->offer_stale = false;
     if (start->recover)
         keep_offer(w);
     return 0;

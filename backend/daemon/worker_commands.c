@@ -98,9 +98,15 @@ static json_t *reply_with_endpoints(struct worker *w, const struct request *req)
     json_t *reply = msg_new_ok(req->id);
     char endpoints[CONFIG_SUMMARY_SIZE];
 
+    int r;
+
+    if (!reply)
+        return NULL;
     worker_endpoints_summary(w, endpoints);
-    return reply ? finish(reply, json_object_set_new(reply, "endpoints", json_string(endpoints)))
-                 : NULL;
+    r = json_object_set_new(reply, "endpoints", json_string(endpoints));
+    if (w->offer_stale)
+        r |= json_object_set_new(reply, "restart", json_true());
+    return finish(reply, r);
 }
 
 static json_t *do_endpoint_add(struct worker *w, const struct request *req)

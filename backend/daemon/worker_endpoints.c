@@ -99,7 +99,8 @@ static void free_endpoint(struct worker_endpoint *ep)
 
 /* --- limits ----------------------------------------------------------------------------------- */
 
-#define MAX_RESV (HOST_DEVICE_MAX_RESV > CONFIG_MAX_RESV ? HOST_DEVICE_MAX_RESV + 1 : CONFIG_MAX_RESV + 1)
+#define MAX_RESV \
+    (HOST_DEVICE_MAX_RESV > CONFIG_MAX_RESV ? HOST_DEVICE_MAX_RESV + 1 : CONFIG_MAX_RESV + 1)
 
 static size_t soft_resv(const struct config_endpoint *ep, struct viommu_resv out[MAX_RESV])
 {
@@ -149,16 +150,28 @@ static void describe(const struct worker_endpoint *ep, struct viommu_endpoint_co
     };
 }
 
+static bool same_offer(const struct viommu_config *a, const struct viommu_config *b)
+{
+    return a->features == b->features && a->page_size_mask == b->page_size_mask &&
+           a->input_range.first == b->input_range.first &&
+           a->input_range.last == b->input_range.last;
+}
+
 /*
- * Until the offer is made, the device follows what its endpoints can do; what the administrator
- * has set by hand stays as it is (docs/protocol.md, 8).
+ * Until a frontend connects, the device follows what its endpoints can do; what the administrator
+ * has set by hand stays as it is (docs/protocol.md, 8). If the offer was made already, it has to
+ * be made anew.
  */
 static int adapt_device(struct worker *w, const struct viommu_endpoint_config *config,
                         const char **reason_out)
 {
+    struct viommu *v = device_viommu(w->device);
+    struct viommu_config before = *viommu_config(v);
     struct viommu_endpoint_config wish = *config;
+    int r;
 
-    if (w->offered)
+    /* A guest has built on it already; in a successor, one that it does not know of yet. */
+    if (device_connected(w->device) || w->may_recover)
         return 0;
     if (config_has(&w->given, CONFIG_MMIO))
         wish.caps |= (unsigned)HOST_CAP_MMIO;
@@ -168,7 +181,10 @@ static int adapt_device(struct worker *w, const struct viommu_endpoint_config *c
         wish.page_size_mask = 0;
     if (config_has(&w->given, CONFIG_INPUT_RANGE))
         wish.aperture = (struct range){0, UINT64_MAX};
-    return viommu_adapt(device_viommu(w->device), &wish, reason_out);
+    r = viommu_adapt(v, &wish, reason_out);
+    if (r == 0 && w->offered && !same_offer(&before, viommu_config(v)))
+        w->offer_stale = true;
+    return r;
 }
 
 static int add_to_device(struct worker *w, const struct worker_endpoint *ep, char *why,

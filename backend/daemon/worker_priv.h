@@ -56,7 +56,8 @@ struct worker {
     struct device_config config;
     struct config_device given; /* what of it the administrator has set */
     struct device *device;
-    bool offered;                               /* its features and limits are fixed */
+    bool offered;                               /* `offer` has been answered */
+    bool offer_stale;                           /* and no longer says what the device offers */
     struct idmap *endpoints;                    /* of struct worker_endpoint */
     struct iommu_host *hosts[WORKER_N_DRIVERS]; /* of drivers in use */
 

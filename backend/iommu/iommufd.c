@@ -73,10 +73,12 @@ _Static_assert(offsetof(struct ufd_vfio_bind, iommufd) ==
 #define MAX_RANGES 64u
 
 /* A host that fails can be made to fail again and again by a guest. */
-static struct ratelimit log_limit = RATELIMIT_INIT(10, 10000);
+#define LOG_BURST       10
+#define LOG_INTERVAL_MS 10000
 
 struct iommu_host {
     const struct kernel *k;
+    struct ratelimit log_limit;
     int iommufd;
     struct host_endpoint *endpoints;
 };
@@ -254,7 +256,7 @@ static int read_ranges(struct host_endpoint *ep, uint32_t ioas)
 /* The limits depend on the device, so it is attached to an empty IOAS for a moment. */
 static int describe(struct host_endpoint *ep, char *why, size_t why_size)
 {
-    uint32_t ioas;
+    uint32_t ioas = 0;
     int r = host_resv_read(ep->host->k, ep->dev.group, &ep->resv, why, why_size);
 
     if (r < 0)
@@ -356,6 +358,7 @@ static int iommufd_host_new(const struct kernel *k, struct iommu_host **out, cha
                       strerror(-r));
     }
     host->k = k;
+    host->log_limit = (struct ratelimit)RATELIMIT_INIT(LOG_BURST, LOG_INTERVAL_MS);
     host->iommufd = r;
     *out = host;
     return 0;
@@ -452,14 +455,14 @@ static int space_attach(struct host_space *space, struct host_endpoint *ep)
     if (ep->device < 0) {
         r = open_device(ep, why, sizeof(why));
         if (r < 0) {
-            log_guest(&log_limit, "device %s stays cut off: %s", ep->dev.name, why);
+            log_guest(&ep->host->log_limit, "device %s stays cut off: %s", ep->dev.name, why);
             return -EIO;
         }
     }
     r = ioctl_attach(ep, space->ioas);
     if (r < 0) {
-        log_guest(&log_limit, "device %s cannot be attached to IOAS %" PRIu32 ": %s", ep->dev.name,
-                  space->ioas, strerror(-r));
+        log_guest(&ep->host->log_limit, "device %s cannot be attached to IOAS %" PRIu32 ": %s",
+                  ep->dev.name, space->ioas, strerror(-r));
         /* The IOMMU behind it may differ from that of the endpoints there. */
         return r == -EINVAL && space->n_endpoints > 0 ? -EXDEV : host_map_errno(r);
     }
@@ -494,8 +497,9 @@ static int space_map(struct host_space *space, struct range iova, const struct m
         return -EIO;
     r = kernel_ioctl(space->host->k, space->host->iommufd, UFD_IOAS_MAP, &map);
     if (r < 0)
-        log_guest(&log_limit, "IOAS %" PRIu32 ": cannot map %#" PRIx64 "-%#" PRIx64 ": %s",
-                  space->ioas, iova.first, iova.last, strerror(-r));
+        log_guest(&space->host->log_limit,
+                  "IOAS %" PRIu32 ": cannot map %#" PRIx64 "-%#" PRIx64 ": %s", space->ioas,
+                  iova.first, iova.last, strerror(-r));
     return host_map_errno(r);
 }
 

@@ -3,9 +3,9 @@
  * VFIO type1v2.
  *
  * A group cannot leave its container while a file of one of its devices is open, and a companion
- * may have one: so the container stays, and what changes is its contents. A space remembers its
- * mappings; entering puts them into the container, leaving takes them out. One ioctl per piece of
- * a mapping, never one per page.
+ * may have one: so the container stays, and what changes is its contents. The device core maps
+ * everything when a space gets its first endpoint; when the last one leaves, everything is taken
+ * out. One ioctl per piece of a mapping, never one per page.
  *
  * The kernel is trusted to do what it says it did, not to succeed. A group whose mappings cannot be
  * taken out is cut off: devices reset, every file closed, companions told to end.
@@ -22,19 +22,18 @@
 #include <string.h>
 
 #include "backend/iommu/host_device.h"
-#include "common/imap.h"
 #include "common/log.h"
 
 #define INFO_SIZE_MAX 65536u
 #define MAX_RANGES    32u
 
 /* A host that fails can be made to fail again and again by a guest. */
-static struct ratelimit log_limit = RATELIMIT_INIT(10, 10000);
-
-static const struct range everything = {0, UINT64_MAX};
+#define LOG_BURST       10
+#define LOG_INTERVAL_MS 10000
 
 struct iommu_host {
     const struct kernel *k;
+    struct ratelimit log_limit;
     struct vfio_group *groups;
 };
 
@@ -50,7 +49,7 @@ struct vfio_group {
     uint64_t page_sizes;
     struct range aperture;
     struct host_resv resv;
-    size_t max_entries; /* 0: not known */
+    size_t max_entries; /* of an empty container; 0: not told */
 
     struct host_space *space; /* whose mappings the container holds, or NULL */
     size_t n_inside;          /* endpoints in that space */
@@ -67,7 +66,8 @@ struct host_endpoint {
 
 struct host_space {
     struct vfio_group *group;
-    struct imap *map; /* value: address in this process; flags: VFIO_DMA_MAP_FLAG_* */
+    uint64_t bytes;      /* mapped, in all */
+    struct range extent; /* that contains all of them; if there are any */
 };
 
 /* Says why an endpoint is refused; returns r. */
@@ -122,128 +122,49 @@ static void cut_off(struct vfio_group *group)
 
 /* --- mappings --------------------------------------------------------------------------------- */
 
-static int dma_map(const struct vfio_group *group, const struct imap_entry *entry)
+static int dma_map(const struct vfio_group *group, struct range iova, const void *hva,
+                   unsigned prot)
 {
     struct vfio_iommu_type1_dma_map map = {
         .argsz = sizeof(map),
-        .flags = entry->flags,
-        .vaddr = entry->value,
-        .iova = entry->range.first,
-        .size = range_size(entry->range),
+        .flags = ((prot & HOST_PROT_READ) ? VFIO_DMA_MAP_FLAG_READ : 0u) |
+                 ((prot & HOST_PROT_WRITE) ? VFIO_DMA_MAP_FLAG_WRITE : 0u),
+        .vaddr = (uintptr_t)hva,
+        .iova = iova.first,
+        .size = range_size(iova),
     };
     int r = kernel_ioctl(group->host->k, group->container, VFIO_IOMMU_MAP_DMA, &map);
 
     if (r < 0)
-        log_guest(&log_limit, "group %u: cannot map %#" PRIx64 "-%#" PRIx64 ": %s", group->number,
-                  entry->range.first, entry->range.last, strerror(-r));
+        log_guest(&group->host->log_limit, "group %u: cannot map %#" PRIx64 "-%#" PRIx64 ": %s",
+                  group->number, iova.first, iova.last, strerror(-r));
     return host_map_errno(r);
 }
 
-/* Takes `bytes` mapped bytes within `iova` out; the range is not all of 2^64. */
-static int dma_unmap(const struct vfio_group *group, struct range iova, uint64_t *bytes_out)
+/* Takes `bytes` mapped bytes within `iova`, which splits no mapping, out, or all access ends. */
+static void take_out(struct vfio_group *group, struct range iova, uint64_t bytes)
 {
     struct vfio_iommu_type1_dma_unmap unmap = {
         .argsz = sizeof(unmap),
         .iova = iova.first,
         .size = range_size(iova),
     };
-    int r = kernel_ioctl(group->host->k, group->container, VFIO_IOMMU_UNMAP_DMA, &unmap);
+    int r;
 
-    *bytes_out = unmap.size;
+    /* Whoever unmaps from the first to the last of 2^64 addresses, a size that no argument can
+     * carry, unmaps everything. */
+    if (unmap.size == 0)
+        unmap.flags = VFIO_DMA_UNMAP_FLAG_ALL;
+    r = kernel_ioctl(group->host->k, group->container, VFIO_IOMMU_UNMAP_DMA, &unmap);
+    if (r == 0 && unmap.size == bytes)
+        return;
     if (r < 0)
         log_err("group %u: cannot unmap %#" PRIx64 "-%#" PRIx64 ": %s", group->number, iova.first,
                 iova.last, strerror(-r));
-    return r;
-}
-
-/* An address that splits [0, 2^64-1], whose size no ioctl can carry, but no mapping. */
-static uint64_t split_point(const struct imap *map)
-{
-    struct imap_entry entry;
-    uint64_t middle = UINT64_C(1) << 63;
-
-    if (!imap_lookup(map, middle, &entry))
-        return middle;
-    return entry.range.first > 0 ? entry.range.first : entry.range.last + 1;
-}
-
-/* What `iova`, which splits no mapping, has of the space leaves the container, or all access ends.
- */
-static void take_out(struct host_space *space, struct range iova, uint64_t bytes)
-{
-    struct vfio_group *group = space->group;
-    uint64_t done = 0, more = 0, middle;
-    int r;
-
-    if (range_size(iova) != 0) {
-        r = dma_unmap(group, iova, &done);
-    } else {
-        middle = split_point(space->map);
-        r = dma_unmap(group, (struct range){0, middle - 1}, &done);
-        if (r == 0)
-            r = dma_unmap(group, (struct range){middle, UINT64_MAX}, &more);
-    }
-    if (r == 0 && done + more == bytes)
-        return;
-    if (r == 0)
+    else
         log_err("group %u: unmapped %#" PRIx64 " bytes instead of %#" PRIx64, group->number,
-                done + more, bytes);
+                (uint64_t)unmap.size, bytes);
     cut_off(group);
-}
-
-struct extent {
-    struct range range;
-    uint64_t bytes;
-};
-
-static int add_extent(const struct imap_entry *entry, void *ctx)
-{
-    struct extent *extent = ctx;
-
-    if (extent->bytes == 0)
-        extent->range.first = entry->range.first;
-    extent->range.last = entry->range.last;
-    extent->bytes += range_size(entry->range);
-    return 0;
-}
-
-/* Takes the space's mappings up to and including `last` out of the container. */
-static void empty_container(struct host_space *space, uint64_t last)
-{
-    struct extent extent = {.bytes = 0};
-
-    (void)imap_for_each(space->map, (struct range){0, last}, add_extent, &extent);
-    if (extent.bytes > 0)
-        take_out(space, extent.range, extent.bytes);
-}
-
-struct filling {
-    struct host_space *space;
-    bool any;
-    uint64_t last; /* end of what is in the container */
-};
-
-static int fill_entry(const struct imap_entry *entry, void *ctx)
-{
-    struct filling *filling = ctx;
-    int r = dma_map(filling->space->group, entry);
-
-    if (r == 0) {
-        filling->any = true;
-        filling->last = entry->range.last;
-    }
-    return r;
-}
-
-/* Puts all that the space remembers into the empty container, or nothing. */
-static int fill_container(struct host_space *space)
-{
-    struct filling filling = {.space = space};
-    int r = imap_for_each(space->map, everything, fill_entry, &filling);
-
-    if (r < 0 && filling.any)
-        empty_container(space, filling.last);
-    return r;
 }
 
 /* --- opening a group -------------------------------------------------------------------------- */
@@ -386,11 +307,32 @@ static const void *find_cap(const struct vfio_iommu_type1_info *info, uint16_t i
     return NULL;
 }
 
+/* How many mappings the container still takes; 0: not told, or none. */
+static size_t entries_left(const struct vfio_iommu_type1_info *info)
+{
+    const struct vfio_iommu_type1_info_dma_avail *avail;
+    size_t room;
+
+    avail = find_cap(info, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof(*avail), &room);
+    return avail ? avail->avail : 0;
+}
+
+static int read_entries_left(const struct vfio_group *group, size_t *left_out)
+{
+    cleanup_free struct vfio_iommu_type1_info *info = NULL;
+    int r;
+
+    info = read_info(group, &r);
+    if (info)
+        *left_out = entries_left(info);
+    return r;
+}
+
 /* The translatable ranges; the whole of 2^64 when the kernel names none (emulated groups). */
 static int take_ranges(struct vfio_group *group, const struct vfio_iommu_type1_info *info)
 {
     const struct vfio_iommu_type1_info_cap_iova_range *cap;
-    struct range ranges[MAX_RANGES] = {everything};
+    struct range ranges[MAX_RANGES] = {{0, UINT64_MAX}};
     size_t n = 1, room = 0;
 
     cap = find_cap(info, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, sizeof(*cap), &room);
@@ -406,9 +348,7 @@ static int take_ranges(struct vfio_group *group, const struct vfio_iommu_type1_i
 
 static int describe(struct vfio_group *group, char *why, size_t why_size)
 {
-    const struct vfio_iommu_type1_info_dma_avail *avail;
     cleanup_free struct vfio_iommu_type1_info *info = NULL;
-    size_t room;
     int r;
 
     r = host_resv_read(group->host->k, group->number, &group->resv, why, why_size);
@@ -422,8 +362,7 @@ static int describe(struct vfio_group *group, char *why, size_t why_size)
     group->page_sizes = (info->flags & VFIO_IOMMU_INFO_PGSIZES) && info->iova_pgsizes
                             ? info->iova_pgsizes
                             : -(uint64_t)sysconf(_SC_PAGESIZE);
-    avail = find_cap(info, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof(*avail), &room);
-    group->max_entries = avail ? avail->avail : 0;
+    group->max_entries = entries_left(info);
     r = take_ranges(group, info);
     if (r < 0)
         return refuse(why, why_size, r, "group %u: the IOVA ranges of its IOMMU make no sense",
@@ -489,7 +428,7 @@ static int revive(struct vfio_group *group)
     for (struct host_endpoint *ep = group->endpoints; ep && r == 0; ep = ep->next)
         r = open_device(ep, why, sizeof(why));
     if (r < 0) {
-        log_guest(&log_limit, "group %u stays cut off: %s", group->number, why);
+        log_guest(&group->host->log_limit, "group %u stays cut off: %s", group->number, why);
         for (struct host_endpoint *ep = group->endpoints; ep; ep = ep->next)
             close_device(group->host->k, ep);
         close_group(group);
@@ -578,6 +517,7 @@ static int vfio_host_new(const struct kernel *k, struct iommu_host **out, char *
     if (!host)
         return refuse(why, why_size, -ENOMEM, "out of memory");
     host->k = k;
+    host->log_limit = (struct ratelimit)RATELIMIT_INIT(LOG_BURST, LOG_INTERVAL_MS);
     *out = host;
     return 0;
 }
@@ -611,14 +551,14 @@ static void vfio_limits(const struct host_endpoint *ep, struct iommu_limits *out
 static void vfio_status(const struct host_endpoint *ep, struct iommu_status *out)
 {
     const struct vfio_group *group = ep->group;
+    size_t left = 0;
 
-    *out = (struct iommu_status){
-        .group = group->number,
-        .counted = true,
-        .entries = group->space ? imap_count(group->space->map) : 0,
-        .entries_max = group->max_entries,
-        .cut_off = group->cut_off,
-    };
+    *out = (struct iommu_status){.group = group->number, .cut_off = group->cut_off};
+    if (!group->cut_off && group->max_entries > 0 && read_entries_left(group, &left) == 0) {
+        out->counted = true;
+        out->entries = left < group->max_entries ? group->max_entries - left : 0;
+        out->entries_max = group->max_entries;
+    }
     if (!group->cut_off)
         snprintf(out->space, sizeof(out->space), "type1 container of group %u", group->number);
 }
@@ -646,18 +586,12 @@ static int space_new(struct host_endpoint *ep, struct host_space **out)
     if (!space)
         return -ENOMEM;
     space->group = ep->group;
-    space->map = imap_new();
-    if (!space->map) {
-        free(space);
-        return -ENOMEM;
-    }
     *out = space;
     return 0;
 }
 
 static void space_free(struct host_space *space)
 {
-    imap_free(space->map);
     free(space);
 }
 
@@ -671,13 +605,12 @@ static int enter_container(struct host_space *space, const struct host_endpoint 
         return r;
     /* Asked again, because the placeholders may have come with this guest's rings. */
     if (leaks(group, &ep->options)) {
-        log_guest(&log_limit, "device %s not attached: %s", ep->name, LEAK_TEXT);
+        log_guest(&group->host->log_limit, "device %s not attached: %s", ep->name, LEAK_TEXT);
         return -EOPNOTSUPP;
     }
-    r = fill_container(space);
-    if (r == 0)
-        group->space = space;
-    return r;
+    group->space = space;
+    space->bytes = 0;
+    return 0;
 }
 
 static int space_attach(struct host_space *space, struct host_endpoint *ep)
@@ -705,46 +638,39 @@ static void space_detach(struct host_space *space, struct host_endpoint *ep)
     /* The rest of the group still needs the mappings: a group is not isolated within itself. */
     if (--group->n_inside > 0)
         return;
-    if (!group->cut_off)
-        empty_container(space, UINT64_MAX);
+    if (space->bytes > 0 && !group->cut_off)
+        take_out(group, space->extent, space->bytes);
     group->space = NULL;
 }
 
 static int space_map(struct host_space *space, struct range iova, const struct map_source *source,
                      unsigned prot)
 {
-    const struct vfio_group *group = space->group;
-    const struct imap_entry entry = {
-        .range = iova,
-        .value = (uint64_t)(uintptr_t)source->hva,
-        .flags = ((prot & HOST_PROT_READ) ? VFIO_DMA_MAP_FLAG_READ : 0u) |
-                 ((prot & HOST_PROT_WRITE) ? VFIO_DMA_MAP_FLAG_WRITE : 0u),
-    };
-    int r;
+    int r = space->group->cut_off ? -EIO : dma_map(space->group, iova, source->hva, prot);
 
-    if (group->cut_off)
-        return -EIO;
-    if (group->max_entries > 0 && imap_count(space->map) >= group->max_entries)
-        return -ENOSPC;
-    r = imap_insert(space->map, &entry);
     if (r < 0)
-        return host_map_errno(r);
-    r = group->space == space ? dma_map(group, &entry) : 0;
-    if (r < 0)
-        (void)imap_remove_within(space->map, iova, NULL, NULL);
-    return r;
+        return r;
+    if (space->bytes == 0)
+        space->extent = iova;
+    if (iova.first < space->extent.first)
+        space->extent.first = iova.first;
+    if (iova.last > space->extent.last)
+        space->extent.last = iova.last;
+    space->bytes += range_size(iova);
+    return 0;
 }
 
 static void space_unmap(struct host_space *space, struct range iova, uint64_t bytes)
 {
-    if (space->group->space == space && !space->group->cut_off)
-        take_out(space, iova, bytes);
-    (void)imap_remove_within(space->map, iova, NULL, NULL);
+    if (!space->group->cut_off)
+        take_out(space->group, iova, bytes);
+    space->bytes -= bytes;
 }
 
 static const struct host_iommu_ops vfio_ops = {
     .name = "vfio",
     .source = MAP_SOURCE_HVA,
+    .forgets = true,
     .space_new = space_new,
     .space_free = space_free,
     .attach = space_attach,

@@ -97,13 +97,25 @@ static int collect_resv(const struct viommu *v, struct endpoint *ep,
     return 0;
 }
 
-bool endpoint_reserves(const struct endpoint *ep, struct range r)
+/* xorshift64. Regions are the administrator's, so a fixed seed will do. */
+static uint32_t next_priority(struct viommu *v)
 {
-    for (size_t i = 0; i < ep->n_resv && ep->resv[i].range.first <= r.last; i++) {
-        if (range_overlaps(ep->resv[i].range, r))
-            return true;
+    v->random ^= v->random << 13;
+    v->random ^= v->random >> 7;
+    v->random ^= v->random << 17;
+    return (uint32_t)(v->random >> 32);
+}
+
+static int make_resv_nodes(struct viommu *v, struct endpoint *ep)
+{
+    ep->resv_nodes = calloc(ep->n_resv + 1, sizeof(*ep->resv_nodes));
+    if (!ep->resv_nodes)
+        return -ENOMEM;
+    for (size_t i = 0; i < ep->n_resv; i++) {
+        ep->resv_nodes[i].range = ep->resv[i].range;
+        ep->resv_nodes[i].priority = next_priority(v);
     }
-    return false;
+    return 0;
 }
 
 /* --- adding and removing ---------------------------------------------------------------------- */
@@ -117,9 +129,10 @@ static const char *check_fit(const struct viommu *v, const struct endpoint *ep,
     if (ep->ops->source == MAP_SOURCE_HANDLE)
         return "the driver maps handles, which guest memory does not have";
     if (viommu_has(v, VIOMMU_F_MMIO) && !(ep->caps & HOST_CAP_MMIO))
-        return "the driver has no MMIO mappings, but the device offers them";
+        return "the driver has no MMIO mappings, but the device offers them (viommu/config mmio=0)";
     if (viommu_has(v, VIOMMU_F_BYPASS_CONFIG) && !(ep->caps & HOST_CAP_BYPASS))
-        return "the driver has no bypass, but the device offers it";
+        return "the driver has no bypass, but the device offers it "
+               "(viommu/config bypass-config=0)";
     if (viommu_has(v, VIOMMU_F_PROBE) && ep->n_resv > v->config.probe_size / VIOMMU_RESV_MEM_SIZE)
         return "more reserved regions than probe_size holds";
     return NULL;
@@ -142,6 +155,7 @@ void endpoint_drop(struct viommu *v, struct endpoint *ep)
     if (ep->next)
         ep->next->prev = ep->prev;
     (void)idmap_remove(v->endpoint_ids, ep->id);
+    free(ep->resv_nodes);
     free(ep->resv);
     free(ep);
 }
@@ -179,11 +193,14 @@ int viommu_endpoint_add(struct viommu *v, const struct viommu_endpoint_config *c
     ep->host = config->host;
     ep->caps = config->caps;
     r = collect_resv(v, ep, config, why_out);
+    if (r == 0)
+        r = make_resv_nodes(v, ep);
     if (r == 0) {
         *why_out = check_fit(v, ep, config->page_size_mask);
         r = *why_out ? -EINVAL : endpoint_enlist(v, ep);
     }
     if (r < 0) {
+        free(ep->resv_nodes);
         free(ep->resv);
         free(ep);
     }
@@ -255,6 +272,7 @@ static void vdomain_link(struct vdomain *vd, struct endpoint *ep)
         vd->endpoints->prev_in_vdomain = ep;
     vd->endpoints = ep;
     vd->n_endpoints++;
+    resv_add(&vd->resv, ep->resv_nodes, ep->n_resv);
 }
 
 /*
@@ -273,6 +291,7 @@ static void vdomain_unlink(struct viommu *v, struct endpoint *ep, struct vspace 
         vd->endpoints = ep->next_in_vdomain;
     if (ep->next_in_vdomain)
         ep->next_in_vdomain->prev_in_vdomain = ep->prev_in_vdomain;
+    resv_remove(&vd->resv, ep->resv_nodes, ep->n_resv);
     ep->vdomain = NULL;
     vd->n_endpoints--;
     space_drop_if_empty(vd, left);
@@ -303,25 +322,6 @@ void endpoint_take_out(struct viommu *v, struct endpoint *ep)
     vdomain_unlink(v, ep, left);
 }
 
-/* Undoes host_leave: the space still has all its mappings, so there is nothing to replay. */
-static int host_return(struct endpoint *ep, struct vspace *space, bool identity)
-{
-    int r = 0;
-
-    if (space) {
-        r = ep->ops->attach(space->host, ep->host);
-        if (r == 0) {
-            ep->space = space;
-            space->n_endpoints++;
-        }
-    } else if (identity) {
-        if (ep->ops->bypass)
-            r = ep->ops->bypass(ep->host, true);
-        ep->identity = r == 0;
-    }
-    return r;
-}
-
 int endpoint_move(struct viommu *v, struct endpoint *ep, struct vdomain *to)
 {
     bool identity = to ? to->bypass : v->bypass;
@@ -333,7 +333,7 @@ int endpoint_move(struct viommu *v, struct endpoint *ep, struct vdomain *to)
     if (!(identity && was_identity)) {
         host_leave(ep);
         r = host_enter(v, ep, to, identity);
-        if (r < 0 && host_return(ep, left, was_identity) == 0)
+        if (r < 0 && host_return(v, ep, left, was_identity) == 0)
             return r;
         if (r < 0) {
             log_guest(&v->log_limit,

@@ -56,6 +56,12 @@ struct host_iommu_ops {
     enum map_source_type source;
 
     /*
+     * Detaching the last endpoint of a space empties it (type1: the tables belong to the endpoints'
+     * group). The device maps everything again when it puts an endpoint back.
+     */
+    bool forgets;
+
+    /*
      * An empty space that `ep` could join. -ENOMEM, or another -errno of the host.
      * NULL: the driver reads the device's table; then all below are NULL too.
      */

@@ -10,6 +10,7 @@ backend_viommu_libviommu_a_SOURCES = \
 	backend/viommu/vdomain.c \
 	backend/viommu/space.c \
 	backend/viommu/endpoint.c \
+	backend/viommu/resv.c \
 	backend/viommu/probe.c \
 	backend/viommu/fault.c \
 	backend/viommu/status.c

@@ -173,11 +173,32 @@ static int replay_entry(const struct imap_entry *entry, void *ctx)
     return mapping_has_access(entry->flags) ? space_map(replay->v, replay->space, entry) : 0;
 }
 
+/*
+ * Puts the endpoint, as the first, into a space that holds nothing, and all the vdomain's mappings
+ * after it. On failure it is out again; what was replayed is still there.
+ */
+static int enter_empty_space(struct viommu *v, struct endpoint *ep, struct vdomain *vd,
+                             struct vspace *space)
+{
+    struct replay replay = {v, space};
+    int r = ep->ops->attach(space->host, ep->host);
+
+    if (r < 0)
+        return r;
+    r = imap_for_each(vd->map, (struct range){0, UINT64_MAX}, replay_entry, &replay);
+    if (r < 0) {
+        ep->ops->detach(space->host, ep->host);
+        return r;
+    }
+    space->n_endpoints = 1;
+    ep->space = space;
+    return 0;
+}
+
 /* A space of its own for the endpoint, with all the vdomain's mappings. */
 static int enter_new_space(struct viommu *v, struct endpoint *ep, struct vdomain *vd)
 {
     cleanup_free struct vspace *space = calloc(1, sizeof(*space));
-    struct replay replay = {v, space};
     int r;
 
     if (!space)
@@ -186,24 +207,15 @@ static int enter_new_space(struct viommu *v, struct endpoint *ep, struct vdomain
     r = ep->ops->space_new(ep->host, &space->host);
     if (r < 0)
         return r;
-    r = ep->ops->attach(space->host, ep->host);
-    if (r < 0)
-        goto free_space;
-    r = imap_for_each(vd->map, (struct range){0, UINT64_MAX}, replay_entry, &replay);
-    if (r < 0)
-        goto detach;
-    space->n_endpoints = 1;
+    r = enter_empty_space(v, ep, vd, space);
+    if (r < 0) {
+        /* What was replayed goes with the space. */
+        ep->ops->space_free(space->host);
+        return r;
+    }
     space_link(vd, space);
-    ep->space = space;
     space = NULL;
     return 0;
-
-detach:
-    ep->ops->detach(space->host, ep->host);
-free_space:
-    /* What was replayed goes with the space. */
-    ep->ops->space_free(space->host);
-    return r;
 }
 
 static int enter_space(struct viommu *v, struct endpoint *ep, struct vdomain *vd)
@@ -235,6 +247,26 @@ int host_enter(struct viommu *v, struct endpoint *ep, struct vdomain *vd, bool i
         ep->identity = r == 0;
     } else if (vd && ep->ops->space_new) {
         r = enter_space(v, ep, vd);
+    }
+    return r;
+}
+
+int host_return(struct viommu *v, struct endpoint *ep, struct vspace *space, bool identity)
+{
+    int r = 0;
+
+    if (space && space->n_endpoints == 0 && ep->ops->forgets)
+        return enter_empty_space(v, ep, ep->vdomain, space);
+    if (space) {
+        r = ep->ops->attach(space->host, ep->host);
+        if (r == 0) {
+            ep->space = space;
+            space->n_endpoints++;
+        }
+    } else if (identity) {
+        if (ep->ops->bypass)
+            r = ep->ops->bypass(ep->host, true);
+        ep->identity = r == 0;
     }
     return r;
 }

@@ -84,16 +84,6 @@ bool vdomain_clashes(const struct vdomain *vd, const struct endpoint *ep)
     return false;
 }
 
-/* D50, for every endpoint that would see the mapping. */
-static bool reserved_for_any(const struct vdomain *vd, struct range iova)
-{
-    for (const struct endpoint *ep = vd->endpoints; ep; ep = ep->next_in_vdomain) {
-        if (endpoint_reserves(ep, iova))
-            return true;
-    }
-    return false;
-}
-
 /* The checks that need no memory and no host; *gpa_out is the guest range on success. */
 static enum viommu_status check_map(struct viommu *v, const struct vdomain *vd,
                                     const struct imap_entry *entry, struct range *gpa_out)
@@ -112,8 +102,8 @@ static enum viommu_status check_map(struct viommu *v, const struct vdomain *vd,
         return VIOMMU_S_RANGE; /* A16 */
     if (v->space.ops->check(v->space.ctx, *gpa_out, write) < 0)
         return VIOMMU_S_FAULT; /* N9, A17 */
-    if (reserved_for_any(vd, entry->range))
-        return VIOMMU_S_INVAL; /* D50, A4 */
+    if (resv_overlaps(vd->resv, entry->range))
+        return VIOMMU_S_INVAL; /* D50, A4: for every endpoint that would see the mapping */
     if (v->n_mappings >= v->config.max_mappings) {
         /* An overlap (D28) comes before a limit (A12); below, the insertion finds it. */
         return imap_first_in(vd->map, entry->range, NULL) ? VIOMMU_S_INVAL : VIOMMU_S_NOMEM;

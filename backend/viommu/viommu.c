@@ -48,6 +48,7 @@ int viommu_new(struct viommu **out, const struct viommu_config *config,
         return -ENOMEM;
     v->config = *config;
     v->space = *space;
+    v->random = 0x9e3779b97f4a7c15u;
     v->log_limit = (struct ratelimit)RATELIMIT_INIT(LOG_BURST, LOG_INTERVAL_MS);
     /* Ranges that are not offered limit nothing (5.13.4), and read as such. */
     if (!viommu_has(v, VIOMMU_F_INPUT_RANGE))

@@ -27,6 +27,14 @@ struct vspace {
     size_t n_endpoints;
 };
 
+/* A reserved region of an endpoint, in the tree of its vdomain while it is attached. */
+struct resv_node {
+    struct range range;
+    uint64_t max_last; /* of the subtree */
+    uint32_t priority; /* random: a heap by it */
+    struct resv_node *left, *right;
+};
+
 struct vdomain {
     uint32_t id;
     bool bypass;
@@ -34,6 +42,7 @@ struct vdomain {
     struct vspace *first_space, *last_space;
     struct endpoint *endpoints;
     size_t n_endpoints;
+    struct resv_node *resv; /* of all its endpoints */
 };
 
 struct endpoint {
@@ -43,7 +52,8 @@ struct endpoint {
     unsigned caps;
     struct viommu_resv *resv; /* sorted, disjoint, within the input range or as the host says */
     size_t n_resv;
-    struct vdomain *vdomain; /* NULL: unattached */
+    struct resv_node *resv_nodes; /* n_resv of them, one for each region */
+    struct vdomain *vdomain;      /* NULL: unattached */
     struct vspace *space;
     bool identity;
     struct endpoint *prev_in_vdomain, *next_in_vdomain;
@@ -70,6 +80,7 @@ struct viommu {
     struct ratelimit log_limit;
     const struct viommu_observer *observer; /* may be NULL */
     void *observer_ctx;
+    uint64_t random; /* balances trees, nothing more */
 };
 
 /* The granule: lowest bit of the mask (D4). */
@@ -131,6 +142,13 @@ MUST_CHECK int host_enter(struct viommu *v, struct endpoint *ep, struct vdomain 
 /* Takes the endpoint out; its space stays in the vdomain, even if it is empty now. */
 void host_leave(struct endpoint *ep);
 
+/*
+ * Undoes host_leave: puts the endpoint, which is nowhere and in no other vdomain's books, back into
+ * the space that it left, or into identity. 0, or -errno and still nowhere.
+ */
+MUST_CHECK int host_return(struct viommu *v, struct endpoint *ep, struct vspace *space,
+                           bool identity);
+
 /* Frees the space if no endpoint is in it. */
 void space_drop_if_empty(struct vdomain *vd, struct vspace *space);
 
@@ -156,8 +174,14 @@ void endpoint_tell(const struct viommu *v, const struct endpoint *ep, const stru
 /* Frees an endpoint that was taken out. */
 void endpoint_drop(struct viommu *v, struct endpoint *ep);
 
-/* True if `r` overlaps one of the endpoint's reserved regions. */
-bool endpoint_reserves(const struct endpoint *ep, struct range r);
+/* --- resv.c ----------------------------------------------------------------------------------- */
+
+/* Puts nodes, whose range and priority are set, into a tree; takes nodes of a tree out of it. */
+void resv_add(struct resv_node **tree, struct resv_node *nodes, size_t n);
+void resv_remove(struct resv_node **tree, const struct resv_node *nodes, size_t n);
+
+/* True if one of the regions overlaps `r`. O(log n). */
+bool resv_overlaps(const struct resv_node *tree, struct range r);
 
 /* --- probe.c ---------------------------------------------------------------------------------- */
 

@@ -8,5 +8,6 @@ backend_virtio_libvirtio_a_SOURCES = \
 	backend/virtio/gmem_priv.h \
 	backend/virtio/gmem_window.c \
 	backend/virtio/virtqueue.c backend/virtio/virtqueue.h \
+	backend/virtio/virtqueue_packed.c \
 	backend/virtio/virtqueue_priv.h \
 	backend/virtio/virtqueue_split.c

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Virtqueues: what does not depend on the layout of the ring. Chains as private copies, bounded
- * reads and writes of them, life cycle. The layouts are in virtqueue_split.c.
+ * reads and writes of them, life cycle. The layouts are in virtqueue_split.c and
+ * virtqueue_packed.c.
  */
 #include <config.h>
 
@@ -32,7 +33,8 @@ int vq_chain_add(struct virtqueue *vq, const struct vring_desc *desc)
     struct vq_chain *chain = &vq->chain;
     struct range gpa;
 
-    /* virtio 1.3, 2.7.4.2: device-writable ones after all readable ones, at most 2^32 bytes. */
+    /* virtio 1.3, 2.7.4.2, 2.8.5.2: device-writable ones after all readable ones; and what the used
+     * length can say bounds them. */
     if (!write && chain->n_writable)
         return vq_break(vq, "readable descriptor after a writable one");
     if (desc->len > UINT32_MAX - (chain->readable + chain->writable))
@@ -59,7 +61,8 @@ int vq_indirect_copy(struct virtqueue *vq, const struct vring_desc *desc, uint32
         return vq_break(vq, "indirect table of an odd size");
     if (n > vq->size)
         return vq_break(vq, "indirect table longer than the queue");
-    /* WRITE on this descriptor is ignored (virtio 1.3, 2.7.5.3.2): the table is only read. */
+    /* WRITE on this descriptor is ignored (virtio 1.3, 2.7.5.3.2, 2.8.7): the table is only read.
+     */
     if (gmem_read(vq->mem, desc->addr, vq->table, desc->len) < 0)
         return vq_break(vq, "indirect table that is not the guest's memory");
     *n_out = n;
@@ -81,42 +84,51 @@ static int map_ring(struct virtqueue *vq, const struct virtqueue_config *config)
     const struct virtqueue_ops *ops = vq->ops;
     uint64_t n = vq->size;
     int r = map_area(vq->mem, config->desc, ops->desc.per_entry * n + ops->desc.extra,
-                     ops->desc.align, false, &vq->desc);
+                     ops->desc.align, ops->desc.write, &vq->desc);
 
     if (r == 0)
         r = map_area(vq->mem, config->driver, ops->driver.per_entry * n + ops->driver.extra,
-                     ops->driver.align, false, &vq->driver);
+                     ops->driver.align, ops->driver.write, &vq->driver);
     if (r == 0)
         r = map_area(vq->mem, config->device, ops->device.per_entry * n + ops->device.extra,
-                     ops->device.align, true, &vq->device);
+                     ops->device.align, ops->device.write, &vq->device);
     return r;
 }
 
-static bool config_valid(const struct virtqueue_config *config)
+bool virtqueue_size_valid(uint32_t size, uint64_t features)
 {
-    return config->size > 0 && config->size <= VIRTQUEUE_MAX_SIZE &&
-           (config->size & (config->size - 1)) == 0 && !(config->features & VIRTIO_F_RING_PACKED);
+    if (size == 0 || size > VIRTQUEUE_MAX_SIZE)
+        return false;
+    return (features & VIRTIO_F_RING_PACKED) || (size & (size - 1)) == 0;
+}
+
+/* As many direct descriptors as the ring has, and one indirect table. */
+static bool alloc_state(struct virtqueue *vq, bool packed)
+{
+    vq->pieces = calloc(2 * (size_t)vq->size, sizeof(*vq->pieces));
+    vq->table = calloc(vq->size, sizeof(*vq->table));
+    if (packed)
+        vq->packed.used = calloc(vq->size, sizeof(*vq->packed.used));
+    return vq->pieces && vq->table && (!packed || vq->packed.used);
 }
 
 int virtqueue_new(struct virtqueue **out, struct gmem *mem, const struct virtqueue_config *config)
 {
+    bool packed = config->features & VIRTIO_F_RING_PACKED;
     struct virtqueue *vq;
     int r;
 
-    if (!config_valid(config))
+    if (!virtqueue_size_valid(config->size, config->features))
         return -EINVAL;
     vq = calloc(1, sizeof(*vq));
     if (!vq)
         return -ENOMEM;
-    vq->ops = &virtqueue_split_ops;
+    vq->ops = packed ? &virtqueue_packed_ops : &virtqueue_split_ops;
     vq->mem = mem;
     vq->size = config->size;
     vq->event_idx = config->features & VIRTIO_F_EVENT_IDX;
     vq->indirect = config->features & VIRTIO_F_INDIRECT_DESC;
-    /* As many direct descriptors as the ring has, and one indirect table. */
-    vq->pieces = calloc(2 * (size_t)vq->size, sizeof(*vq->pieces));
-    vq->table = calloc(vq->size, sizeof(*vq->table));
-    r = vq->pieces && vq->table ? map_ring(vq, config) : -ENOMEM;
+    r = alloc_state(vq, packed) ? map_ring(vq, config) : -ENOMEM;
     if (r < 0) {
         virtqueue_free(vq);
         return r;
@@ -133,6 +145,7 @@ struct virtqueue *virtqueue_free(struct virtqueue *vq)
     gmem_area_unmap(vq->mem, &vq->device);
     gmem_area_unmap(vq->mem, &vq->driver);
     gmem_area_unmap(vq->mem, &vq->desc);
+    free(vq->packed.used);
     free(vq->table);
     free(vq->pieces);
     free(vq);
@@ -258,14 +271,15 @@ uint16_t virtqueue_position(const struct virtqueue *vq)
     return vq->next_avail;
 }
 
-int virtqueue_resume(struct virtqueue *vq, uint16_t published, uint16_t pushed, bool *shown_out)
+int virtqueue_resume(struct virtqueue *vq, const uint16_t *positions, uint32_t n,
+                     uint32_t *shown_out)
 {
-    int r = vq->why ? -EPROTO : vq->ops->shown(vq, published, pushed);
+    int shown = vq->why ? -EPROTO : vq->ops->shown(vq, positions, n);
 
-    if (r < 0)
-        return r;
-    *shown_out = r == 1;
-    vq->next_avail = vq->used = vq->published = *shown_out ? pushed : published;
+    if (shown < 0)
+        return shown;
+    *shown_out = (uint32_t)shown;
+    vq->next_avail = vq->used = vq->published = positions[shown];
     return 0;
 }
 

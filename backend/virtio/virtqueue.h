@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The device side of a virtqueue (virtio 1.3, 2.6 to 2.8). Split rings here; the packed layout
- * fits behind the same functions.
+ * The device side of a virtqueue (virtio 1.3, 2.6 to 2.8), split or packed behind the same
+ * functions.
  *
  * The ring is hostile memory that changes while we read it: each descriptor, index and event word
- * is loaded once, and checks and uses are on the copy. Whatever violates the ring's rules (an
- * available index more than the queue size ahead, a head or next outside the table, a loop, a
- * chain longer than the queue, a readable descriptor after a writable one, a nested or odd indirect
- * table, an address that is not the guest's memory) makes the queue broken: -EPROTO from then on,
- * for good. The caller sets DEVICE_NEEDS_RESET.
+ * is loaded once, and checks and uses are on the copy. Whatever violates the ring's rules (more
+ * available than the queue holds, a head or next outside the table, a loop, a chain longer than the
+ * queue or into descriptors that are not available, a readable descriptor after a writable one, an
+ * odd indirect table or one where none may be, an address that is not the guest's memory) makes the
+ * queue broken: -EPROTO from then on, for good. The caller sets DEVICE_NEEDS_RESET.
  *
- * Buffers are used in the order in which they were made available, one at a time.
+ * Buffers are used in the order in which they were made available, one at a time, each with a used
+ * element of its own. That is all that IN_ORDER asks of a device.
  */
 #ifndef VIOMMU_BACKEND_VIRTIO_VIRTQUEUE_H
 #define VIOMMU_BACKEND_VIRTIO_VIRTQUEUE_H
@@ -26,16 +27,20 @@
 #define VIRTIO_F_ACCESS_PLATFORM (1ull << 33)
 #define VIRTIO_F_RING_PACKED     (1ull << 34)
 #define VIRTIO_F_IN_ORDER        (1ull << 35)
+#define VIRTIO_F_RING_RESET      (1ull << 40)
 
 struct virtqueue;
 
 struct virtqueue_config {
-    uint32_t size;     /* a power of two, 1 to VIRTQUEUE_MAX_SIZE */
-    uint64_t desc;     /* descriptor area, 16-byte aligned */
-    uint64_t driver;   /* driver area (available ring), 2-byte aligned */
-    uint64_t device;   /* device area (used ring), 4-byte aligned */
-    uint64_t features; /* negotiated */
+    uint32_t size;     /* see virtqueue_size_valid */
+    uint64_t desc;     /* descriptor area, 16-byte aligned; writable memory for a packed ring */
+    uint64_t driver;   /* driver area: available ring, 2-byte aligned; packed: 4 bytes, aligned */
+    uint64_t device;   /* device area: used ring, 4-byte aligned; packed: 4 bytes, aligned */
+    uint64_t features; /* negotiated: RING_PACKED, INDIRECT_DESC and EVENT_IDX matter */
 };
+
+/* 1 to VIRTQUEUE_MAX_SIZE; a power of two unless the ring is packed. */
+bool virtqueue_size_valid(uint32_t size, uint64_t features);
 
 /*
  * Maps the ring and starts at index 0. -EINVAL: size, alignment, or an area that wraps; -EFAULT:
@@ -48,13 +53,14 @@ struct virtqueue *virtqueue_free(struct virtqueue *vq); /* NULL allowed; returns
 /*
  * For a device that dies and has a successor on the same ring. virtqueue_position is where the
  * device goes on after what it has popped so far: opaque, of this layout. A fresh queue resumes
- * from two of them, that of the last publish and that of the last push: if the ring itself says
- * that the pushed buffers were published (*shown_out) the queue goes on behind them, else the next
- * pop returns the first of them once more. -EPROTO: the ring says neither, and is broken.
+ * from n + 1 of them: that of the last publish that is known of, and one after each of the n
+ * buffers pushed since. The ring itself says how many of these were published (*shown_out): the
+ * queue goes on behind them, so that the next pop returns the first that was not. -EPROTO: the ring
+ * says something impossible, and is broken.
  */
 uint16_t virtqueue_position(const struct virtqueue *vq);
-MUST_CHECK int virtqueue_resume(struct virtqueue *vq, uint16_t published, uint16_t pushed,
-                                bool *shown_out);
+MUST_CHECK int virtqueue_resume(struct virtqueue *vq, const uint16_t *positions, uint32_t n,
+                                uint32_t *shown_out);
 
 bool virtqueue_broken(const struct virtqueue *vq);
 const char *virtqueue_broken_why(const struct virtqueue *vq); /* static text; "" if it is sound */
@@ -64,7 +70,7 @@ const char *virtqueue_broken_why(const struct virtqueue *vq); /* static text; ""
  * chain in flight at most.
  */
 struct vq_chain {
-    uint16_t head;
+    uint16_t head;       /* of a packed ring: the buffer id */
     uint16_t n_readable; /* descriptors */
     uint16_t n_writable;
     uint64_t readable; /* bytes; at most 2^32 - 1 in all */
@@ -108,8 +114,8 @@ bool virtqueue_has_work(struct virtqueue *vq);
 
 struct virtqueue_stats {
     uint32_t size;
-    uint16_t avail_seen; /* next available index that will be taken */
-    uint16_t used;       /* next used index that will be written */
+    uint16_t avail_seen; /* next available index; packed: slot, and wrap counter in bit 15 */
+    uint16_t used;       /* next used index that will be written; packed: as above */
     uint64_t popped, pushed, notifications;
 };
 void virtqueue_get_stats(const struct virtqueue *vq, struct virtqueue_stats *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Inside of a virtqueue: what the layouts (virtqueue_split.c, later packed) share, and the table
- * that each fills in. Only virtqueue.c and the layouts include this.
+ * Inside of a virtqueue: what the layouts (virtqueue_split.c, virtqueue_packed.c) share, and the
+ * table that each fills in. Only virtqueue.c and the layouts include this.
  */
 #ifndef VIOMMU_BACKEND_VIRTIO_VIRTQUEUE_PRIV_H
 #define VIOMMU_BACKEND_VIRTIO_VIRTQUEUE_PRIV_H
@@ -12,14 +12,17 @@
 #define VRING_DESC_F_WRITE    2u
 #define VRING_DESC_F_INDIRECT 4u
 
-/* A descriptor as it is in memory; `next` is the buffer id's place in a packed ring. */
+/*
+ * A descriptor: in a split ring and its tables as it is in memory. The last two words are the other
+ * way round in the memory of a packed ring, and `next` is the buffer id there.
+ */
 struct vring_desc {
     uint64_t addr;
     uint32_t len;
     uint16_t flags;
     uint16_t next;
 };
-_Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.3, 2.7.5");
+_Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.3, 2.7.5 and 2.8.13");
 
 /* A piece of the present chain: private, checked. */
 struct vq_piece {
@@ -37,14 +40,38 @@ struct virtqueue_split {
     uint16_t avail_idx; /* as last looked at */
 };
 
+/* A used descriptor that is still to be written: until then the ring has the driver's own, and a
+ * successor of this process finds the buffer there (virtqueue_resume). */
+struct packed_used {
+    uint16_t slot;
+    uint16_t flags;
+    uint16_t id;
+    uint32_t len;
+};
+
+/*
+ * Positions (next_avail, used, published of struct virtqueue) are {slot: 15, wrap counter: 1} as in
+ * the event suppression words (virtio 1.3, 2.8.14).
+ */
+struct virtqueue_packed {
+    uint8_t *desc;
+    const uint32_t *driver_event;
+    uint32_t *device_event;
+    uint32_t wish;            /* as last stored in *device_event */
+    uint16_t slots;           /* of the chain in flight */
+    uint32_t n_used;          /* pushed, not published */
+    struct packed_used *used; /* `size` of them */
+};
+
 /*
  * A layout. All are called for a sound queue only; pop and unpop alternate with push as in
  * virtqueue.h.
  */
 struct virtqueue_ops {
-    /* Bytes of each area for a ring of this size. */
+    /* Bytes of each area for a ring of this size, and whether we write there. */
     struct {
         uint32_t per_entry, extra, align;
+        bool write;
     } desc, driver, device;
 
     /* Looks up ring pointers in the mapped areas. */
@@ -60,18 +87,18 @@ struct virtqueue_ops {
     void (*no_kicks)(struct virtqueue *vq);
     bool (*has_work)(struct virtqueue *vq);
 
-    /*
-     * Has what was pushed between two positions been published, as far as the ring tells?
-     * 1, 0, or -EPROTO after vq_break().
-     */
-    int (*shown)(struct virtqueue *vq, uint16_t published, uint16_t pushed);
+    /* How many of n buffers were published, as far as the ring tells (see virtqueue_resume); or
+     * -EPROTO after vq_break(). */
+    int (*shown)(struct virtqueue *vq, const uint16_t *positions, uint32_t n);
 };
 
 extern const struct virtqueue_ops virtqueue_split_ops;
+extern const struct virtqueue_ops virtqueue_packed_ops;
 
 /*
- * Invariants: next_avail - used is 1 while a chain is in flight, else 0 (used in order, one at a
- * time); used - published is the number of pushed buffers that the driver cannot see yet.
+ * Invariants: next_avail is ahead of used by the chain in flight, else equal to it (used in order,
+ * one at a time); used is ahead of published by the pushed buffers that the driver cannot see yet.
+ * In a split ring the three are free-running 16-bit indices, in a packed ring positions.
  */
 struct virtqueue {
     const struct virtqueue_ops *ops;
@@ -92,6 +119,7 @@ struct virtqueue {
     struct vring_desc *table; /* the copy of an indirect table: `size` entries */
 
     struct virtqueue_split split;
+    struct virtqueue_packed packed;
     struct gmem_area desc, driver, device;
     uint64_t popped, pushed, notifications;
 };

@@ -213,21 +213,23 @@ static void split_no_kicks(struct virtqueue *vq)
 }
 
 /* The used index is ours alone to write: a driver that has changed it has broken its ring. */
-static int split_shown(struct virtqueue *vq, uint16_t published, uint16_t pushed)
+static int split_shown(struct virtqueue *vq, const uint16_t *positions, uint32_t n)
 {
     uint16_t idx = load16(&vq->split.used_head[USED_IDX]);
 
     /* Nothing that was available is known any more: the driver's index is looked at anew. */
     vq->split.avail_idx = idx;
-    if (idx == pushed)
-        return 1;
-    return idx == published ? 0 : vq_break(vq, "used index that the device did not write");
+    for (uint32_t i = 0; i <= n; i++) {
+        if (positions[i] == idx)
+            return (int)i;
+    }
+    return vq_break(vq, "used index that the device did not write");
 }
 
 const struct virtqueue_ops virtqueue_split_ops = {
     .desc = {.per_entry = 16, .extra = 0, .align = 16},
     .driver = {.per_entry = 2, .extra = 6, .align = 2},
-    .device = {.per_entry = 8, .extra = 6, .align = 4},
+    .device = {.per_entry = 8, .extra = 6, .align = 4, .write = true},
     .start = split_start,
     .pop = split_pop,
     .unpop = split_unpop,

@@ -39,10 +39,24 @@ static inline int vx_fwspec_init(struct device *dev,
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 	return iommu_fwspec_init(dev, fwnode);
 #else
-	if (!dev->bus || !dev->bus->iommu_ops)
+	/* All buses have the same; a device that is not added yet has no bus. */
+	if (!platform_bus_type.iommu_ops)
 		return -EPROBE_DEFER;
-	return iommu_fwspec_init(dev, fwnode, dev->bus->iommu_ops);
+	return iommu_fwspec_init(dev, fwnode, platform_bus_type.iommu_ops);
 #endif
+}
+
+/* The bus became const in 6.4. */
+static inline int vx_bus_register_notifier(const struct bus_type *bus,
+					   struct notifier_block *nb)
+{
+	return bus_register_notifier((void *)bus, nb);
+}
+
+static inline void vx_bus_unregister_notifier(const struct bus_type *bus,
+					      struct notifier_block *nb)
+{
+	bus_unregister_notifier((void *)bus, nb);
 }
 
 #endif

@@ -108,6 +108,22 @@ void vx_unprepare(struct vx *vx, dma_addr_t addr)
 	spin_unlock_irqrestore(&vx->relay_lock, flags);
 }
 
+/* The driver's queue is gone with whatever it had not sent. */
+void vx_unprepare_all(struct vx *vx)
+{
+	struct vx_prepared *prepared;
+	struct hlist_node *next;
+	unsigned long flags;
+	unsigned int i;
+
+	spin_lock_irqsave(&vx->relay_lock, flags);
+	hash_for_each_safe(vx->prepared, i, next, prepared, node) {
+		hash_del(&prepared->node);
+		prepared_free(vx, prepared);
+	}
+	spin_unlock_irqrestore(&vx->relay_lock, flags);
+}
+
 /* ---- shadow rings ---------------------------------------------------------- */
 
 /* The ring: descriptors on the first page, the two index rings on the second. */
@@ -128,7 +144,7 @@ int vx_shadow_init(struct vx *vx, struct vx_shadow *shadow, unsigned int size)
 
 static void shadow_kick(struct vx_shadow *shadow)
 {
-	virt_mb();
+	virt_mb(); /* our index before the backend's wish for no kicks */
 	if (!(le16_to_cpu(READ_ONCE(shadow->used->flags)) & VRING_USED_F_NO_NOTIFY))
 		notify_remote_via_irq(shadow->port.irq);
 }
@@ -143,7 +159,7 @@ static void shadow_post(struct vx_shadow *shadow, u16 head)
 
 static void shadow_publish(struct vx_shadow *shadow)
 {
-	virt_wmb();
+	virt_wmb(); /* the entries before their index */
 	WRITE_ONCE(shadow->avail->idx, cpu_to_le16(shadow->avail_idx));
 }
 
@@ -200,9 +216,9 @@ static bool shadow_wait(struct vx *vx, unsigned int count, const char **why)
 
 	for (;;) {
 		xen_clear_irq_pending(shadow->port.irq);
-		virt_mb();
+		virt_mb(); /* no answer slips in between the two */
 		used = le16_to_cpu(READ_ONCE(shadow->used->idx)) - shadow->used_idx;
-		virt_rmb();
+		virt_rmb(); /* the index before what it covers */
 		if (used == count)
 			return true;
 		*why = "it claims to have answered more than was asked";
@@ -226,7 +242,7 @@ static bool shadow_collect(struct vx *vx, unsigned int slots)
 	struct vx_shadow *shadow = &vx->requests;
 	u16 used = le16_to_cpu(READ_ONCE(shadow->used->idx)) - shadow->used_idx;
 
-	virt_rmb();
+	virt_rmb(); /* the index before what it covers */
 	if (used > slots)
 		return false;
 	for (; used; used--, shadow->used_idx++) {
@@ -651,7 +667,7 @@ bool vx_relay_events(struct vx *vx)
 		struct vring_used_elem *elem;
 		u32 id;
 
-		virt_rmb();
+		virt_rmb(); /* the index before what it covers */
 		elem = &shadow->used->ring[shadow->used_idx & (shadow->size - 1)];
 		id = le32_to_cpu(READ_ONCE(elem->id));
 		/* Of a backend that cheats only its own reports suffer. */
@@ -678,16 +694,15 @@ bool vx_relay_events(struct vx *vx)
 irqreturn_t vx_event_interrupt(int irq, void *data)
 {
 	struct vx *vx = data;
-	unsigned int rounds = EVENT_ROUNDS;
-	bool moved = false;
+	unsigned int rounds = 0;
 
-	while (rounds-- && vx_relay_events(vx)) {
-		moved = true;
+	while (rounds < EVENT_ROUNDS && vx_relay_events(vx)) {
+		rounds++;
 		vring_interrupt(irq, vx->vqs[VX_EVENT_QUEUE]);
 	}
-	if (!rounds)
+	if (rounds == EVENT_ROUNDS)
 		vx_kick_work(vx, 10);
 	if (irq)
-		xen_irq_lateeoi(irq, moved ? 0 : XEN_EOI_FLAG_SPURIOUS);
+		xen_irq_lateeoi(irq, rounds ? 0 : XEN_EOI_FLAG_SPURIOUS);
 	return IRQ_HANDLED;
 }

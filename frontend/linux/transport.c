@@ -194,7 +194,7 @@ static const char *vx_bus_name(struct virtio_device *vdev)
 
 /* ---- queues -------------------------------------------------------------------- */
 
-/* The driver has put event buffers back: reports that waited are fetched soon. */
+/* Reports that found no buffer are tried again by the work item. */
 static bool vx_notify_events(struct virtqueue *vq)
 {
 	return true;
@@ -214,6 +214,7 @@ static void vx_free_vqs(struct vx *vx)
 		if (vqs[i])
 			vring_del_virtqueue(vqs[i]);
 	}
+	vx_unprepare_all(vx);
 	kfree(vx->slots);
 	vx->slots = NULL;
 }

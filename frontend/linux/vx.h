@@ -20,8 +20,10 @@
 #include <linux/hashtable.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
+#include <linux/property.h>
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -177,6 +179,8 @@ struct vx {
 
 	struct delayed_work work;
 	wait_queue_head_t wait;
+	/* Counts what the backend's state did. */
+	atomic_t backend_events;
 	bool removing;
 	bool node_added;
 	bool bus_watched;
@@ -190,6 +194,7 @@ struct vx {
 	u64 negotiated;
 	u8 config[VX_CONFIG_SIZE];
 	bool config_known;
+	bool reconnecting;
 	/* Virtio device status: what the driver wrote, as far as accepted. */
 	u8 status;
 
@@ -201,8 +206,6 @@ struct vx {
 	spinlock_t relay_lock;
 	enum vx_conn conn;
 	bool started;
-	bool timed_out;
-	bool refused_once;
 	struct vx_shadow requests;
 	struct vx_area probe_area;
 	unsigned int probe_len;
@@ -221,7 +224,6 @@ struct vx {
 	struct list_head runs;
 	struct vx_area *map_pages;
 	unsigned int map_page_count;
-	unsigned long static_pages;
 
 	struct mutex endpoints_mutex;
 	struct list_head endpoints;
@@ -230,7 +232,7 @@ struct vx {
 	struct notifier_block last_nb[2];
 };
 
-extern unsigned int vx_timeout_ms(void);
+unsigned int vx_timeout_ms(void);
 extern bool vx_static_grants;
 extern const struct virtio_config_ops vx_config_ops;
 
@@ -241,8 +243,7 @@ static inline struct vx *vx_of(struct virtio_device *vdev)
 
 static inline u64 vx_area_addr(const struct vx_area *area, size_t offset)
 {
-	return VX_GRANT_ADDRESS | ((u64)area->ref << XEN_PAGE_SHIFT) |
-	       (u64)offset;
+	return VX_GRANT_ADDRESS + ((u64)area->ref << XEN_PAGE_SHIFT) + offset;
 }
 
 /* main.c */
@@ -274,6 +275,7 @@ bool vx_replay(struct vx *vx);
 irqreturn_t vx_event_interrupt(int irq, void *data);
 struct vx_prepared *vx_prepare(struct vx *vx, dma_addr_t addr, size_t len);
 void vx_unprepare(struct vx *vx, dma_addr_t addr);
+void vx_unprepare_all(struct vx *vx);
 
 /* grants.c */
 int vx_area_alloc(struct vx *vx, struct vx_area *area, size_t size);

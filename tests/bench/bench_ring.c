@@ -142,14 +142,27 @@ static bool run_pins(unsigned long requests)
 
 int main(int argc, char **argv)
 {
+    const uint64_t plain = VIRTIO_F_VERSION_1, indirect = plain | VIRTIO_F_INDIRECT_DESC;
+    const uint64_t packed = VIRTIO_F_RING_PACKED;
+    const struct {
+        const char *name;
+        uint64_t features;
+        size_t n_direct;
+    } runs[] = {
+        {"split, 2 direct descriptors", plain, 2},
+        {"split, indirect table of 2", indirect, 0},
+        {"split, 1 direct + indirect", indirect, 1},
+        {"split, indirect, event idx", indirect | VIRTIO_F_EVENT_IDX, 0},
+        {"packed, 2 direct descriptors", plain | packed, 2},
+        {"packed, indirect table of 2", indirect | packed, 0},
+        {"packed, indirect, event idx", indirect | packed | VIRTIO_F_EVENT_IDX, 0},
+    };
     unsigned long requests = argc > 1 ? strtoul(argv[1], NULL, 0) : 2000000;
-    const uint64_t indirect = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC;
+    bool ok = requests > 0;
 
-    if (requests == 0 || !run("2 direct descriptors", VIRTIO_F_VERSION_1, 2, requests) ||
-        !run("indirect table of 2", indirect, 0, requests) ||
-        !run("1 direct, then indirect", indirect, 1, requests) ||
-        !run("indirect, event index", indirect | VIRTIO_F_EVENT_IDX, 0, requests) ||
-        !run_pins(requests)) {
+    for (size_t i = 0; ok && i < ARRAY_SIZE(runs); i++)
+        ok = run(runs[i].name, runs[i].features, runs[i].n_direct, requests);
+    if (!ok || !run_pins(requests)) {
         fputs("bench_ring: set-up or a request failed\n", stderr);
         return EXIT_FAILURE;
     }

@@ -10,6 +10,7 @@
 
 /* Pointers of regions without bytes are made up; they are never followed. */
 #define FAKE_HVA_BASE ((uintptr_t)1 << 62)
+#define PAGE_SIZE     ((size_t)4096)
 
 void model_space_init(struct model_space *s)
 {
@@ -19,7 +20,7 @@ void model_space_init(struct model_space *s)
 void model_space_fini(struct model_space *s)
 {
     for (size_t i = 0; i < s->n_regions; i++)
-        free(s->regions[i].bytes);
+        free(s->regions[i].block);
     free(s->pins);
     *s = (struct model_space){.n_regions = 0};
 }
@@ -32,9 +33,10 @@ bool model_space_add(struct model_space *s, struct range gpa, bool read_only, bo
         return false;
     *region = (struct model_region){.gpa = gpa, .read_only = read_only};
     if (with_bytes) {
-        region->bytes = calloc(1, (size_t)range_size(gpa));
-        if (!region->bytes)
+        region->block = calloc(1, (size_t)range_size(gpa) + PAGE_SIZE - 1);
+        if (!region->block)
             return false;
+        region->bytes = region->block + (-(uintptr_t)region->block & (PAGE_SIZE - 1));
     }
     s->n_regions++;
     return true;

@@ -15,7 +15,8 @@
 struct model_region {
     struct range gpa;
     bool read_only;
-    uint8_t *bytes; /* NULL: addresses only, reads and writes fail */
+    uint8_t *bytes; /* NULL: addresses only, reads and writes fail; page-aligned like grants */
+    uint8_t *block; /* what is to be freed */
 };
 
 struct model_pin {

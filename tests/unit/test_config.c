@@ -61,11 +61,12 @@ static void config_takes_every_key(void)
     struct config_device c;
     char why[CONFIG_WHY_SIZE];
 
-    UT_REQUIRE(config_device_parse("page-size-mask=0xfffffffffffff000 input-range=0x1000:0xffff "
-                                   "domain-range=1:9 bypass=1 bypass-config=1 mmio=1 probe-size=1024 "
-                                   "max-mappings=11 max-vdomains=12 max-faults=13 max-pages=14 "
-                                   "max-windows=15 queue-size=256",
-                                   &c, why) == 0);
+    UT_REQUIRE(
+        config_device_parse("page-size-mask=0xfffffffffffff000 input-range=0x1000:0xffff "
+                            "domain-range=1:9 bypass=1 bypass-config=1 mmio=1 probe-size=1024 "
+                            "max-mappings=11 max-vdomains=12 max-faults=13 max-pages=14 "
+                            "max-windows=15 queue-size=256",
+                            &c, why) == 0);
     UT_EQ(c.present, (1u << CONFIG_N_KEYS) - 1);
     UT_EQ(c.page_size_mask, UINT64_C(0xfffffffffffff000));
     UT_EQ(c.input_range.first, 0x1000);
@@ -708,6 +709,43 @@ static void queue_limits_are_exact(void)
                 "viommu-queue-1: device=0x2: must be a multiple of 4");
 }
 
+/* virtio 1.3, 2.8: any size, and 4-byte event suppression areas. */
+static void packed_queues_have_other_limits(void)
+{
+    const struct config_offer packed = {.features = FEATURES | UINT64_C(1) << 34,
+                                        .queue_size_max = 1024};
+    static const struct {
+        const char *text;
+        int want;
+        const char *word;
+    } cases[] = {
+        {"size=1 desc=0 driver=0 device=0 port=9", 0, ""},
+        {"size=1000 desc=16 driver=4 device=4 port=9", 0, ""},
+        {"size=1024 desc=16 driver=4 device=8 port=9", 0, ""},
+        {"size=0 desc=16 driver=4 device=8 port=9", -EINVAL, "size=0"},
+        {"size=1025 desc=16 driver=4 device=8 port=9", -ERANGE, "must be a number, 1 to 1024"},
+        {"size=3 desc=8 driver=4 device=8 port=9", -EINVAL, "desc=0x8: must be a multiple of 16"},
+        {"size=3 desc=0 driver=2 device=8 port=9", -EINVAL, "driver=0x2: must be a multiple of 4"},
+        {"size=3 desc=0 driver=4 device=6 port=9", -EINVAL, "device=0x6: must be a multiple of 4"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct config_fe_raw raw;
+        struct config_frontend fe;
+        char why[CONFIG_WHY_SIZE];
+
+        good_raw(&raw);
+        set(&raw, CONFIG_FE_FEATURES, "0x730000047");
+        set(&raw, CONFIG_FE_QUEUE_1, "size=7 desc=0x1000 driver=4096 device=4100 port=5");
+        set(&raw, CONFIG_FE_QUEUE_0, cases[i].text);
+        UT_EQ(config_frontend_parse(&raw, &packed, &fe, why), cases[i].want);
+        UT_TRUE(strstr(why, cases[i].word) != NULL);
+        /* Offered is not accepted. */
+        set(&raw, CONFIG_FE_FEATURES, "0x330000047");
+        UT_TRUE(config_frontend_parse(&raw, &packed, &fe, why) < 0);
+    }
+}
+
 static void the_three_ports_differ(void)
 {
     refuse_node(CONFIG_FE_CONTROL, "ref=8 port=4", -EINVAL, "three different");
@@ -749,6 +787,7 @@ int main(int argc, char **argv)
         UT_CASE(a_tab_is_no_blank),
         UT_CASE(queues_are_strict),
         UT_CASE(queue_limits_are_exact),
+        UT_CASE(packed_queues_have_other_limits),
         UT_CASE(the_three_ports_differ),
     };
 

@@ -7,6 +7,7 @@
 
 #include "backend/daemon/device.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,9 +97,7 @@ static struct device_queue_setup setup_of(const struct guest_ring *ring)
 /* Fresh rings at the place where they were. */
 static void rig_rings(struct rig *r)
 {
-    size_t at = r->arena_mark;
-
-    r->arena.next = at;
+    r->arena.next = r->arena_mark;
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
         UT_TRUE(guest_ring_init(&r->ring[q], &r->arena, QUEUE_SIZE,
                                 r->c.features & ~VIRTIO_F_INDIRECT_DESC));
@@ -391,7 +390,7 @@ static void bad_configuration_is_refused_with_a_reason(void)
 
     for (size_t i = 0; i < ARRAY_SIZE(c); i++)
         c[i] = DEVICE_CONFIG_DEFAULT;
-    c[0].ring_features = VIRTIO_F_RING_PACKED;
+    c[0].ring_features = 1ull << 36; /* ORDER_PLATFORM */
     c[1].max_queue_size = 0;
     c[2].max_queue_size = 48;
     c[3].max_queue_size = 2 * VIRTQUEUE_MAX_SIZE;
@@ -429,12 +428,12 @@ static void connecting_fills_in_the_backends_half(void)
     struct rig r;
 
     UT_REQUIRE(rig_open(&r, NULL, MUST | VIOMMU_F_ALL));
-    memset(r.control + CONTROL_B_MAGIC, 0xee, 0x28);
+    memset(r.control + CONTROL_B_MAGIC, 0xee, 0x38);
     UT_EQ(rig_connect(&r), 0);
     UT_TRUE(device_connected(r.d));
     UT_EQ(get(&r, CONTROL_B_MAGIC), CONTROL_MAGIC);
     UT_EQ(get(&r, CONTROL_B_VERSION), CONTROL_VERSION);
-    for (unsigned at = CONTROL_B_STATUS; at <= CONTROL_B_CONFIG_GENERATION; at += 4)
+    for (unsigned at = CONTROL_B_STATUS; at <= CONTROL_B_QUEUE_VERDICT(1); at += 4)
         UT_EQ(get(&r, at), 0);
     viommu_config_bytes(device_viommu(r.d), config);
     UT_TRUE(memcmp(r.control + CONTROL_B_CONFIG, config, sizeof(config)) == 0);
@@ -451,7 +450,7 @@ static void fe_unknown_feature(struct rig *r)
 
 static void fe_feature_not_offered(struct rig *r)
 {
-    r->c.features |= VIRTIO_F_IN_ORDER;
+    r->c.features |= 1ull << 36; /* ORDER_PLATFORM */
 }
 
 static void fe_no_version_1(struct rig *r)
@@ -557,7 +556,7 @@ static void refused_frontends_leave_nothing_and_can_come_again(void)
         const char *why; /* begins so */
     } cases[] = {
         {fe_unknown_feature, "features: 0x8 "},
-        {fe_feature_not_offered, "features: 0x800000000 "},
+        {fe_feature_not_offered, "features: 0x1000000000 "},
         {fe_no_version_1, "features: bits 32 and 33"},
         {fe_no_access_platform, "features: bits 32 and 33"},
         {fe_control_ref_0, "control page: reference 0 is never"},
@@ -1353,6 +1352,324 @@ static void a_broken_event_queue_needs_a_reset(void)
     rig_close(&r);
 }
 
+/* --- packed rings, one queue -------------------------------------------------------------------
+ */
+
+#define ALL (MUST | VIOMMU_F_ALL | DEVICE_RING_FEATURES)
+
+static bool rig_run_with(struct rig *r, uint64_t features)
+{
+    if (!rig_open(r, NULL, features) || rig_connect(r))
+        return false;
+    driver_start(r);
+    return device_status(r->d) == READY;
+}
+
+/* Makes a buffer available that is nowhere. */
+static void packed_break(struct guest_ring *ring)
+{
+    struct guest_packed_desc *desc = &ring->packed_desc[ring->next.slot];
+
+    desc->addr = htole64(0x7000000000);
+    desc->len = htole32(8);
+    desc->flags = htole16(ring->next.wrap ? 0x80 : 0x8000);
+}
+
+static void everything_works_on_packed_rings_of_any_size(void)
+{
+    static const uint32_t sizes[] = {2, 3, 7, 16, 1000, 1024};
+
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        struct rig r;
+
+        UT_REQUIRE(rig_open(&r, NULL, ALL));
+        r.arena.next = r.arena_mark;
+        for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+            UT_REQUIRE(
+                guest_ring_init(&r.ring[q], &r.arena, sizes[i], ALL & ~VIRTIO_F_INDIRECT_DESC));
+            r.c.queue[q] = setup_of(&r.ring[q]);
+        }
+        UT_REQUIRE(rig_connect(&r) == 0);
+        driver_start(&r);
+        UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+        UT_EQ(offer_ram(&r, 1), MAP_VERDICT_OK);
+        for (unsigned n = 0; n < 20; n++) {
+            UT_EQ(map(&r, 0x1000, 0x2000), VIOMMU_S_OK);
+            UT_EQ(dma_write(&r, 0x1000, 1), 0);
+            UT_EQ(unmap(&r, 0x1000), VIOMMU_S_OK);
+            provoke_fault(&r, 0x1000);
+            UT_TRUE(post_event(&r, VIOMMU_FAULT_SIZE, true) != NULL);
+            device_deliver_faults(r.d);
+            UT_EQ(event_used(&r), VIOMMU_FAULT_SIZE);
+        }
+        /* A broken ring is the end of this connection's luck, and a reset its new beginning. */
+        packed_break(&r.ring[0]);
+        UT_FALSE(device_queue_event(r.d, VIOMMU_QUEUE_REQUEST));
+        UT_TRUE(device_needs_reset(r.d));
+        UT_EQ(status(&r, 0), 0);
+        for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+            r.arena.next = (size_t)((uint8_t *)r.ring[q].desc - r.arena.memory);
+            UT_REQUIRE(
+                guest_ring_init(&r.ring[q], &r.arena, sizes[i], ALL & ~VIRTIO_F_INDIRECT_DESC));
+        }
+        driver_start(&r);
+        UT_EQ(attach(&r, 2), VIOMMU_S_OK);
+        rig_close(&r);
+    }
+}
+
+static void packed_set_ups_that_will_not_do_are_refused(void)
+{
+    char why[128];
+
+    for (unsigned i = 0; i < 4; i++) {
+        struct rig r;
+
+        UT_REQUIRE(rig_open(&r, NULL, ALL));
+        if (i == 0)
+            r.c.queue[1].size = VIRTQUEUE_MAX_SIZE + 1;
+        else if (i == 1)
+            r.c.queue[1].driver += 2;
+        else if (i == 2)
+            r.c.queue[1].desc += (uint64_t)(READ_ONLY_REF - FRONTEND_REF) << GRANT_PAGE_SHIFT;
+        else
+            r.c.queue[1].size = 0;
+        UT_TRUE(device_connect(r.d, &r.c, why, sizeof(why)) < 0);
+        why[strlen("queue 1: ")] = '\0';
+        UT_STR(why, "queue 1: ");
+        check_nothing_mapped(&r);
+        rig_close(&r);
+    }
+}
+
+/* Writes a command for one queue; returns the verdict. */
+static uint32_t queue_command(struct rig *r, unsigned q, uint32_t command)
+{
+    unsigned at = CONTROL_F_QUEUE(q);
+    uint32_t seq = get(r, at + QUEUE_SEQ_AT) + 1;
+    unsigned notified = r->control_notified;
+
+    put(r, at + QUEUE_COMMAND_AT, command);
+    put(r, at + QUEUE_SEQ_AT, seq);
+    (void)device_control_event(r->d);
+    UT_EQ(get(r, CONTROL_B_QUEUE_ACK(q)), seq);
+    UT_EQ(r->control_notified, notified + 1);
+    return get(r, CONTROL_B_QUEUE_VERDICT(q));
+}
+
+static void queue_setup_put(struct rig *r, unsigned q, const struct device_queue_setup *s)
+{
+    uint8_t *block = r->control + CONTROL_F_QUEUE(q);
+
+    le32_store(block + QUEUE_SIZE_AT, s->size);
+    le64_store(block + QUEUE_DESC_AT, s->desc);
+    le64_store(block + QUEUE_DRIVER_AT, s->driver);
+    le64_store(block + QUEUE_DEVICE_AT, s->device);
+}
+
+/* The ring at its place, as new. */
+static void ring_again(struct rig *r, unsigned q, uint32_t size)
+{
+    struct guest_arena arena = r->arena;
+
+    arena.next = (size_t)((uint8_t *)r->ring[q].desc - arena.memory);
+    UT_TRUE(guest_ring_init(&r->ring[q], &arena, size, r->c.features & ~VIRTIO_F_INDIRECT_DESC));
+    r->ring[q].arena = &r->arena;
+}
+
+static void a_queue_is_reset_alone_and_runs_again(void)
+{
+    static const uint64_t layouts[] = {ALL & ~VIRTIO_F_RING_PACKED, ALL};
+
+    for (size_t i = 0; i < ARRAY_SIZE(layouts); i++) {
+        struct virtqueue_stats stats;
+        struct rig r;
+
+        UT_REQUIRE(rig_run_with(&r, layouts[i]));
+        UT_EQ(offer_ram(&r, 1), MAP_VERDICT_OK);
+        UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+        UT_EQ(map(&r, 0x1000, 0x2000), VIOMMU_S_OK);
+        UT_TRUE(device_queue_stats(r.d, VIOMMU_QUEUE_REQUEST, &stats));
+        UT_EQ(queue_command(&r, VIOMMU_QUEUE_REQUEST, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+        UT_FALSE(device_queue_stats(r.d, VIOMMU_QUEUE_REQUEST, &stats));
+        /* Not a device reset: DMA goes on, and the other queue serves. */
+        UT_EQ(device_status(r.d), READY);
+        UT_EQ(dma_write(&r, 0x1000, 1), 0);
+        provoke_fault(&r, 0x5000);
+        UT_TRUE(post_event(&r, VIOMMU_FAULT_SIZE, true) != NULL);
+        device_deliver_faults(r.d);
+        UT_EQ(event_used(&r), VIOMMU_FAULT_SIZE);
+        /* Nothing is taken from the queue, and nothing said of it. */
+        r.queue_notified[VIOMMU_QUEUE_REQUEST] = 0;
+        UT_EQ(unmap(&r, 0x1000), UNWRITTEN + 1);
+        UT_EQ(r.queue_notified[VIOMMU_QUEUE_REQUEST], 0);
+        UT_EQ(queue_command(&r, VIOMMU_QUEUE_REQUEST, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+        ring_again(&r, VIOMMU_QUEUE_REQUEST, QUEUE_SIZE);
+        UT_EQ(queue_command(&r, VIOMMU_QUEUE_REQUEST, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_DONE);
+        UT_TRUE(device_queue_stats(r.d, VIOMMU_QUEUE_REQUEST, &stats));
+        UT_EQ(stats.avail_seen, layouts[i] & VIRTIO_F_RING_PACKED ? 0x8000 : 0);
+        UT_EQ(stats.popped, 0);
+        UT_EQ(unmap(&r, 0x1000), VIOMMU_S_OK); /* it was still there */
+        UT_EQ(unmap(&r, 0x1000), VIOMMU_S_OK);
+        UT_EQ(device_breaks(r.d), 0);
+        rig_close(&r);
+    }
+}
+
+static void a_reset_event_queue_keeps_the_faults_for_later(void)
+{
+    struct rig r;
+
+    UT_REQUIRE(rig_run_with(&r, ALL));
+    UT_EQ(queue_command(&r, VIOMMU_QUEUE_EVENT, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    provoke_fault(&r, 0x5000);
+    device_deliver_faults(r.d);
+    UT_FALSE(device_queue_event(r.d, VIOMMU_QUEUE_EVENT));
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    UT_EQ(viommu_faults_queued(device_viommu(r.d)), 1);
+    ring_again(&r, VIOMMU_QUEUE_EVENT, QUEUE_SIZE);
+    UT_TRUE(post_event(&r, VIOMMU_FAULT_SIZE, true) != NULL);
+    /* Enabled: looked at without a kick. */
+    UT_EQ(queue_command(&r, VIOMMU_QUEUE_EVENT, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_DONE);
+    UT_EQ(event_used(&r), VIOMMU_FAULT_SIZE);
+    UT_EQ(viommu_faults_queued(device_viommu(r.d)), 0);
+    rig_close(&r);
+}
+
+/* virtio 1.3, 2.6.1.2: whatever the driver changed before it enables the queue again counts. */
+static void a_queue_may_come_back_with_another_ring(void)
+{
+    struct device_queue_setup setup;
+    struct guest_ring old;
+    size_t maps;
+    struct rig r;
+
+    UT_REQUIRE(rig_run_with(&r, ALL));
+    maps = fake_grants_live_maps(r.f);
+    UT_EQ(queue_command(&r, VIOMMU_QUEUE_REQUEST, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    UT_EQ(fake_grants_live_maps(r.f), maps - 3);
+    old = r.ring[VIOMMU_QUEUE_REQUEST];
+    UT_REQUIRE(guest_ring_init(&r.ring[VIOMMU_QUEUE_REQUEST], &r.arena, 77,
+                               ALL & ~VIRTIO_F_INDIRECT_DESC));
+    setup = setup_of(&r.ring[VIOMMU_QUEUE_REQUEST]);
+    queue_setup_put(&r, VIOMMU_QUEUE_REQUEST, &setup);
+    UT_EQ(queue_command(&r, VIOMMU_QUEUE_REQUEST, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_DONE);
+    UT_EQ(fake_grants_live_maps(r.f), maps);
+    for (unsigned i = 0; i < 100; i++)
+        UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    /* After a device reset the node counts again. */
+    UT_EQ(status(&r, 0), 0);
+    r.ring[VIOMMU_QUEUE_REQUEST] = old;
+    ring_again(&r, VIOMMU_QUEUE_REQUEST, QUEUE_SIZE);
+    ring_again(&r, VIOMMU_QUEUE_EVENT, QUEUE_SIZE);
+    driver_start(&r);
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    rig_close(&r);
+}
+
+static void queue_commands_out_of_place_are_refused(void)
+{
+    struct rig r;
+
+    UT_REQUIRE(rig_open(&r, NULL, ALL) && rig_connect(&r) == 0);
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_REFUSED); /* not DRIVER_OK */
+    driver_start(&r);
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_REFUSED); /* is enabled */
+    UT_EQ(queue_command(&r, 1, 0), QUEUE_VERDICT_REFUSED);
+    UT_EQ(queue_command(&r, 1, 3), QUEUE_VERDICT_REFUSED);
+    UT_EQ(queue_command(&r, 1, UINT32_MAX), QUEUE_VERDICT_REFUSED);
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    /* Once is once: the same sequence number again is nothing new. */
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    put(&r, CONTROL_F_QUEUE(0) + QUEUE_COMMAND_AT, QUEUE_COMMAND_ENABLE);
+    (void)device_control_event(r.d);
+    UT_EQ(attach(&r, 1), UNWRITTEN + 1);
+    /* A broken device needs more than that. */
+    ring_again(&r, 0, QUEUE_SIZE);
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_DONE);
+    packed_break(&r.ring[0]);
+    UT_FALSE(device_queue_event(r.d, VIOMMU_QUEUE_REQUEST));
+    UT_TRUE(device_needs_reset(r.d));
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_REFUSED);
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_REFUSED);
+    UT_TRUE(device_needs_reset(r.d));
+    rig_close(&r);
+}
+
+static void a_queue_that_cannot_be_enabled_stays_reset(void)
+{
+    struct device_queue_setup good, bad;
+    size_t maps;
+    struct rig r;
+
+    UT_REQUIRE(rig_run_with(&r, ALL));
+    good = setup_of(&r.ring[0]);
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    ring_again(&r, 0, QUEUE_SIZE);
+    maps = fake_grants_live_maps(r.f);
+    for (unsigned i = 0; i < 5; i++) {
+        bad = good;
+        bad.size = i == 0 ? VIRTQUEUE_MAX_SIZE + 1 : bad.size;
+        bad.desc += i == 1 ? 8 : 0;
+        bad.driver += i == 2 ? 2 : 0;
+        bad.device = i == 3 ? 0 : bad.device;
+        if (i == 4)
+            fake_grants_fail_map(r.f, 2, -ENOMEM);
+        queue_setup_put(&r, 0, &bad);
+        UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_SETUP);
+        UT_EQ(fake_grants_live_maps(r.f), maps);
+        UT_FALSE(device_needs_reset(r.d));
+        UT_EQ(device_breaks(r.d), 0);
+    }
+    fake_grants_fail_map(r.f, 0, 0);
+    queue_setup_put(&r, 0, &good);
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_DONE);
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    rig_close(&r);
+}
+
+/* To a frontend without the feature the words are reserved: whatever is there means nothing. */
+static void queue_words_are_ignored_without_the_feature(void)
+{
+    struct rig r;
+    unsigned notified;
+
+    UT_REQUIRE(rig_run_with(&r, ALL & ~VIRTIO_F_RING_RESET));
+    notified = r.control_notified;
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+        put(&r, CONTROL_F_QUEUE(q) + QUEUE_COMMAND_AT, QUEUE_COMMAND_RESET);
+        put(&r, CONTROL_F_QUEUE(q) + QUEUE_SEQ_AT, 1);
+    }
+    (void)device_control_event(r.d);
+    UT_EQ(r.control_notified, notified);
+    UT_EQ(get(&r, CONTROL_B_QUEUE_ACK(0)) + get(&r, CONTROL_B_QUEUE_ACK(1)), 0);
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    rig_close(&r);
+}
+
+static void a_device_reset_ends_queue_resets(void)
+{
+    struct rig r;
+
+    UT_REQUIRE(rig_run_with(&r, ALL));
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    UT_EQ(queue_command(&r, 1, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    UT_EQ(status(&r, 0), 0);
+    rig_rings(&r);
+    driver_start(&r);
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    /* And a connection that ends with a queue reset leaves nothing behind. */
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    device_disconnect(r.d);
+    check_nothing_mapped(&r);
+    memset(r.control, 0, PAGE);
+    rig_frontend(&r);
+    UT_EQ(rig_connect(&r), 0);
+    driver_start(&r);
+    UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    rig_close(&r);
+}
+
 /* --- disconnecting -----------------------------------------------------------------------------
  */
 
@@ -1446,6 +1763,15 @@ static const struct ut_case cases[] = {
     UT_CASE(short_event_buffers_go_back_empty),
     UT_CASE(many_faults_come_in_order_and_the_rest_later),
     UT_CASE(a_broken_event_queue_needs_a_reset),
+    UT_CASE(everything_works_on_packed_rings_of_any_size),
+    UT_CASE(packed_set_ups_that_will_not_do_are_refused),
+    UT_CASE(a_queue_is_reset_alone_and_runs_again),
+    UT_CASE(a_reset_event_queue_keeps_the_faults_for_later),
+    UT_CASE(a_queue_may_come_back_with_another_ring),
+    UT_CASE(queue_commands_out_of_place_are_refused),
+    UT_CASE(a_queue_that_cannot_be_enabled_stays_reset),
+    UT_CASE(queue_words_are_ignored_without_the_feature),
+    UT_CASE(a_device_reset_ends_queue_resets),
     UT_CASE(disconnecting_lets_go_of_everything),
     UT_CASE(disconnecting_a_broken_device_works_too),
 };

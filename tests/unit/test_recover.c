@@ -117,6 +117,7 @@ static void unmap_or_die(void *ctx, void *addr, size_t n)
 }
 
 static struct grant_ops dying_grants;
+static uint64_t ring_features = VIRTIO_F_EVENT_IDX;
 
 static void notify_queue(void *ctx, unsigned queue)
 {
@@ -351,7 +352,7 @@ static void make_rings(struct world *w)
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
         struct virtqueue_config c;
 
-        UT_TRUE(guest_ring_init(&w->ring[q], &w->arena, QUEUE_SIZE, VIRTIO_F_EVENT_IDX));
+        UT_TRUE(guest_ring_init(&w->ring[q], &w->arena, QUEUE_SIZE, ring_features));
         c = guest_ring_config(&w->ring[q]);
         w->c.queue[q] = (struct device_queue_setup){c.size, c.desc, c.driver, c.device};
     }
@@ -392,7 +393,7 @@ static bool world_open(struct world *w)
     };
     w->control = guest_alloc(&w->arena, PAGE, PAGE);
     w->directory = guest_alloc(&w->arena, PAGE, PAGE);
-    w->c.features = FEATURES;
+    w->c.features = FEATURES | ring_features;
     w->c.control_ref = FRONTEND_REF;
     make_rings(w);
     put(w, CONTROL_F_MAGIC, CONTROL_MAGIC);
@@ -424,7 +425,10 @@ static uint8_t *post(struct world *w, const uint8_t *req, uint32_t len, uint32_t
     bufs[0] = (struct guest_buf){guest_address(&w->arena, bytes), len, false};
     bufs[1] = (struct guest_buf){guest_address(&w->arena, reply), room, true};
     w->tail[w->n_tails++ % QUEUE_SIZE] = reply + room - VIOMMU_TAIL_SIZE;
-    return guest_ring_add(&w->ring[VIOMMU_QUEUE_REQUEST], bufs, 2, 2) >= 0 ? reply : NULL;
+    return guest_ring_add(&w->ring[VIOMMU_QUEUE_REQUEST], bufs, 2,
+                          ring_features & VIRTIO_F_INDIRECT_DESC ? 0 : 2) >= 0
+               ? reply
+               : NULL;
 }
 
 static void attach(struct world *w, uint32_t vdomain, uint32_t endpoint, uint32_t flags)
@@ -610,7 +614,7 @@ static void start_driver(struct world *w)
 /* --- tests --------------------------------------------------------------------------------------
  */
 
-static void no_request_is_lost_or_doubled_by_a_death_at_any_step(void)
+static void play_requests(void)
 {
     const uint32_t rw = VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE;
     struct world w;
@@ -649,6 +653,20 @@ static void no_request_is_lost_or_doubled_by_a_death_at_any_step(void)
     play(&w, "moving ATTACH");
     check_answers(&w, "000006");
     world_close(&w);
+}
+
+static void no_request_is_lost_or_doubled_by_a_death_at_any_step(void)
+{
+    play_requests();
+}
+
+static void nor_in_a_packed_ring(void)
+{
+    ring_features = VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED;
+    play_requests();
+    ring_features |= VIRTIO_F_INDIRECT_DESC;
+    play_requests();
+    ring_features = VIRTIO_F_EVENT_IDX;
 }
 
 static void offer_map(struct world *w, uint32_t generation, unsigned pages)
@@ -730,6 +748,51 @@ static void a_reset_device_starts_again_from_index_0(void)
     publish(&w);
     play(&w, "after a reset");
     check_answers(&w, "40");
+    world_close(&w);
+}
+
+static void command_queue(struct world *w, unsigned q, uint32_t command)
+{
+    unsigned at = CONTROL_F_QUEUE(q);
+
+    put(w, at + QUEUE_COMMAND_AT, command);
+    put(w, at + QUEUE_SEQ_AT, get(w, at + QUEUE_SEQ_AT) + 1);
+}
+
+static void a_single_queue_is_reset_and_enabled_over_a_death_at_any_step(void)
+{
+    struct guest_ring *ring;
+    struct virtqueue_config c;
+    struct world w;
+    unsigned at = CONTROL_F_QUEUE(VIOMMU_QUEUE_REQUEST);
+
+    ring_features |= VIRTIO_F_RING_RESET;
+    UT_REQUIRE(world_open(&w));
+    start_driver(&w);
+    attach(&w, 1, SOFT_EP, 0);
+    publish(&w);
+    play(&w, "ATTACH");
+    check_answers(&w, "0");
+    command_queue(&w, VIOMMU_QUEUE_REQUEST, QUEUE_COMMAND_RESET);
+    play(&w, "queue reset");
+    UT_EQ(get(&w, CONTROL_B_QUEUE_VERDICT(VIOMMU_QUEUE_REQUEST)), QUEUE_VERDICT_DONE);
+
+    /* At another place, smaller. */
+    ring = &w.ring[VIOMMU_QUEUE_REQUEST];
+    UT_TRUE(guest_ring_init(ring, &w.arena, 8, ring_features));
+    c = guest_ring_config(ring);
+    put(&w, at + QUEUE_SIZE_AT, c.size);
+    le64_store(w.control + at + QUEUE_DESC_AT, c.desc);
+    le64_store(w.control + at + QUEUE_DRIVER_AT, c.driver);
+    le64_store(w.control + at + QUEUE_DEVICE_AT, c.device);
+    command_queue(&w, VIOMMU_QUEUE_REQUEST, QUEUE_COMMAND_ENABLE);
+    detach(&w, 1, SOFT_EP);
+    attach(&w, 2, SOFT_EP, 0);
+    publish(&w);
+    play(&w, "queue enable");
+    UT_EQ(get(&w, CONTROL_B_QUEUE_VERDICT(VIOMMU_QUEUE_REQUEST)), QUEUE_VERDICT_DONE);
+    check_answers(&w, "00");
+    ring_features &= ~VIRTIO_F_RING_RESET;
     world_close(&w);
 }
 
@@ -864,8 +927,10 @@ static void event_buffers_go_on_after_a_death_at_any_step(void)
 
 static const struct ut_case cases[] = {
     UT_CASE(no_request_is_lost_or_doubled_by_a_death_at_any_step),
+    UT_CASE(nor_in_a_packed_ring),
     UT_CASE(control_page_steps_survive_a_death_at_any_step),
     UT_CASE(a_reset_device_starts_again_from_index_0),
+    UT_CASE(a_single_queue_is_reset_and_enabled_over_a_death_at_any_step),
     UT_CASE(a_broken_ring_stays_broken_until_a_reset),
     UT_CASE(a_changed_used_index_needs_a_reset),
     UT_CASE(revoked_memory_of_a_mapping_needs_a_reset),

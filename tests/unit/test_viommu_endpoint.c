@@ -335,6 +335,119 @@ static void probe_needs_to_be_offered_but_not_negotiated(void)
     rig_stop(&rig);
 }
 
+/* --- adapting --------------------------------------------------------------------------------- */
+
+/* A host like type1's behind VT-d: no MMIO, no bypass, 48 bits. */
+static struct viommu_endpoint_config poor_endpoint(void)
+{
+    struct viommu_endpoint_config c = endpoint_config(8);
+
+    c.caps = 0;
+    c.page_size_mask = 0x40210000;
+    c.aperture = (struct range){0x10000, (1ull << 48) - 1};
+    return c;
+}
+
+static bool start_adaptable(bool bypass)
+{
+    struct viommu_config config = VIOMMU_CONFIG_DEFAULT;
+
+    config.bypass = bypass;
+    if (!rig_start(&rig, &config))
+        return false;
+    viommu_reset(rig.v); /* nothing negotiated */
+    return true;
+}
+
+static void device_follows_what_an_endpoint_lacks(void)
+{
+    struct viommu_endpoint_config c = poor_endpoint();
+    const char *why = NULL;
+
+    UT_REQUIRE(start_adaptable(true));
+    UT_TRUE(rig_add_soft(&rig, 9) == 0);
+    expect_misfit(&c, "granule");
+    UT_EQ(viommu_adapt(rig.v, &c, &why), 0);
+    UT_EQ(viommu_offered(rig.v), VIOMMU_F_ALL & ~(VIOMMU_F_MMIO | VIOMMU_F_BYPASS_CONFIG));
+    UT_EQ(viommu_config(rig.v)->page_size_mask, ~0xffffull);
+    UT_EQ(viommu_config(rig.v)->input_range.first, 0x10000);
+    UT_EQ(viommu_config(rig.v)->input_range.last, (1ull << 48) - 1);
+    /* `bypass` is nothing that a driver could end any more, so it ends here */
+    UT_FALSE(viommu_bypass(rig.v));
+    UT_EQ(rig_lookup(&rig, 9, 0x1000, false), UINT64_MAX);
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
+    UT_EQ(viommu_set_features(rig.v, VIOMMU_F_BYPASS_CONFIG), -EINVAL);
+    UT_EQ(viommu_adapt(rig.v, &c, &why), 0); /* once more changes nothing */
+    UT_EQ(viommu_config(rig.v)->page_size_mask, ~0xffffull);
+    rig_stop(&rig);
+}
+
+static void device_of_able_endpoints_stays_as_it_is(void)
+{
+    struct viommu_config config = VIOMMU_CONFIG_DEFAULT;
+    struct viommu_endpoint_config c = endpoint_config(8);
+    const char *why = NULL;
+
+    UT_REQUIRE(start_adaptable(true));
+    UT_EQ(viommu_adapt(rig.v, &c, &why), 0);
+    UT_EQ(viommu_offered(rig.v), config.features);
+    UT_EQ(viommu_config(rig.v)->page_size_mask, config.page_size_mask);
+    UT_EQ(viommu_config(rig.v)->input_range.last, UINT64_MAX);
+    UT_TRUE(viommu_bypass(rig.v));
+    rig_stop(&rig);
+}
+
+static void expect_unadaptable(const struct viommu_endpoint_config *c, int err, const char *word)
+{
+    char *before = rig_dump(&rig), *after;
+    const char *why = NULL;
+
+    UT_EQ((int64_t)viommu_adapt(rig.v, c, &why), err);
+    UT_TRUE(!word || (why != NULL && strstr(why, word) != NULL));
+    UT_EQ(viommu_offered(rig.v), VIOMMU_F_ALL);
+    UT_EQ(viommu_config(rig.v)->page_size_mask, ~0xfffull);
+    UT_EQ(viommu_config(rig.v)->input_range.last, UINT64_MAX);
+    after = rig_dump(&rig);
+    UT_STR(after, before);
+    free(before);
+    free(after);
+}
+
+static void device_that_somebody_builds_on_is_not_adapted(void)
+{
+    struct viommu_endpoint_config c = poor_endpoint();
+
+    UT_REQUIRE(rig_start(&rig, NULL)); /* negotiated */
+    expect_unadaptable(&c, -EBUSY, NULL);
+    rig_stop(&rig);
+    UT_REQUIRE(start_adaptable(false));
+    UT_TRUE(rig_add_soft(&rig, 9) == 0);
+    UT_EQ(rig_attach(&rig, 1, 9, 0), VIOMMU_S_OK);
+    expect_unadaptable(&c, -EBUSY, NULL);
+    rig_stop(&rig);
+}
+
+static void device_is_not_adapted_to_nothing(void)
+{
+    struct viommu_endpoint_config c = poor_endpoint();
+    struct viommu_config config = VIOMMU_CONFIG_DEFAULT;
+    const char *why = NULL;
+
+    UT_REQUIRE(start_adaptable(false));
+    c.aperture = (struct range){2, 1};
+    expect_unadaptable(&c, -EINVAL, "nothing of the input range");
+    rig_stop(&rig);
+    config.page_size_mask = 0x1000; /* one size only */
+    c = poor_endpoint();
+    UT_REQUIRE(rig_start(&rig, &config));
+    viommu_reset(rig.v);
+    UT_EQ((int64_t)viommu_adapt(rig.v, &c, &why), -EINVAL);
+    UT_TRUE(why != NULL && strstr(why, "smallest page") != NULL);
+    UT_EQ(viommu_config(rig.v)->page_size_mask, 0x1000);
+    UT_EQ(viommu_offered(rig.v), VIOMMU_F_ALL);
+    rig_stop(&rig);
+}
+
 int main(int argc, char **argv)
 {
     static const struct ut_case cases[] = {
@@ -347,6 +460,10 @@ int main(int argc, char **argv)
         UT_CASE(aperture_holes_leave_given_regions_alone),
         UT_CASE(add_fails_cleanly_when_the_host_refuses_bypass),
         UT_CASE(removal_detaches_and_makes_the_endpoint_unknown),
+        UT_CASE(device_follows_what_an_endpoint_lacks),
+        UT_CASE(device_of_able_endpoints_stays_as_it_is),
+        UT_CASE(device_that_somebody_builds_on_is_not_adapted),
+        UT_CASE(device_is_not_adapted_to_nothing),
         UT_CASE(probe_lists_the_regions_and_zeroes_the_rest),
         UT_CASE(probe_fills_the_area_to_the_last_property),
         UT_CASE(probe_of_an_unknown_endpoint_is_noent),

@@ -7,16 +7,17 @@
 #include <config.h>
 
 #include "common/le.h"
+#include "tests/support/naive_viommu.h"
 #include "tests/support/viommu_rig.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define N_ENDPOINTS 5u /* 8 to 10 model, 11 frames, 12 soft */
-#define N_VDOMAINS  6u /* 1 to 4 are in domain_range */
+#define N_ENDPOINTS NAIVE_ENDPOINTS /* 8 to 10 model, 11 frames, 12 soft */
+#define N_VDOMAINS  NAIVE_VDOMAINS  /* 1 to 4 are in domain_range */
 #define N_PAGES     40u
-#define MAX_MAP     64u
+#define MAX_MAP     NAIVE_MAX_MAP
 #define BYPASS      VIOMMU_ATTACH_F_BYPASS
 
 static struct rig rig;
@@ -35,249 +36,22 @@ static bool one_in(uint64_t n)
     return rnd(n) == 0;
 }
 
-/* --- the naive model -------------------------------------------------------------------------- */
-
-struct naive_map {
-    uint32_t vdomain;
-    uint64_t first, last, phys;
-    uint32_t flags;
-    bool used;
-};
-
-static struct {
-    uint32_t vdomain[N_ENDPOINTS]; /* 0: none (0 is outside domain_range) */
-    bool is_bypass[N_VDOMAINS];
-    struct naive_map maps[MAX_MAP];
-    size_t max_maps, max_vdomains;
-    uint64_t granule;
-    bool bypass_byte;
-} naive;
+static struct naive_viommu naive;
 
 static const struct range naive_input = {PAGE, 36 * PAGE - 1};
 static const struct viommu_resv naive_resv = {{20 * PAGE, 21 * PAGE - 1}, 0}; /* endpoint 9 */
 
-static unsigned naive_members(uint32_t vdomain)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < N_ENDPOINTS; i++)
-        n += vdomain && naive.vdomain[i] == vdomain;
-    return n;
-}
-
-static size_t naive_count_maps(void)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < MAX_MAP; i++)
-        n += naive.maps[i].used;
-    return n;
-}
-
-static bool naive_hits(const struct naive_map *m, uint32_t vdomain, uint64_t first, uint64_t last)
-{
-    return m->used && m->vdomain == vdomain && m->first <= last && first <= m->last;
-}
-
-static void naive_leave(unsigned index)
-{
-    uint32_t old = naive.vdomain[index];
-
-    naive.vdomain[index] = 0;
-    if (!old || naive_members(old))
-        return;
-    for (size_t i = 0; i < MAX_MAP; i++) {
-        if (naive.maps[i].used && naive.maps[i].vdomain == old)
-            naive.maps[i].used = false;
-    }
-}
-
-static int naive_attach(uint32_t vdomain, uint32_t endpoint, uint32_t flags)
-{
-    unsigned index = endpoint - 8, n_vdomains = 0;
-    bool exists;
-
-    if (flags & ~BYPASS)
-        return VIOMMU_S_INVAL;
-    if (endpoint < 8 || index >= N_ENDPOINTS)
-        return VIOMMU_S_NOENT;
-    if (vdomain < 1 || vdomain > 4)
-        return VIOMMU_S_RANGE;
-    exists = naive_members(vdomain) > 0;
-    if (exists && naive.is_bypass[vdomain] != (flags == BYPASS))
-        return VIOMMU_S_INVAL;
-    if (naive.vdomain[index] == vdomain)
-        return VIOMMU_S_OK;
-    for (size_t i = 0; index == 1 && i < MAX_MAP; i++) {
-        if (naive_hits(&naive.maps[i], vdomain, naive_resv.range.first, naive_resv.range.last))
-            return VIOMMU_S_UNSUPP;
-    }
-    for (uint32_t d = 1; d <= 4; d++)
-        n_vdomains += naive_members(d) > 0;
-    if (naive_members(naive.vdomain[index]) == 1)
-        n_vdomains--;
-    if (!exists && n_vdomains >= naive.max_vdomains)
-        return VIOMMU_S_NOMEM;
-    naive_leave(index);
-    naive.vdomain[index] = vdomain;
-    naive.is_bypass[vdomain] = flags == BYPASS;
-    return VIOMMU_S_OK;
-}
-
-static int naive_detach(uint32_t vdomain, uint32_t endpoint)
-{
-    unsigned index = endpoint - 8;
-
-    if (endpoint < 8 || index >= N_ENDPOINTS)
-        return VIOMMU_S_NOENT;
-    if (!naive.vdomain[index])
-        return VIOMMU_S_INVAL;
-    /* vdomain 0 is no id here: it means the endpoint's bypass vdomain */
-    if (vdomain == 0 && !naive.is_bypass[naive.vdomain[index]])
-        return VIOMMU_S_INVAL;
-    if (vdomain != 0 && naive.vdomain[index] != vdomain)
-        return VIOMMU_S_INVAL;
-    naive_leave(index);
-    return VIOMMU_S_OK;
-}
-
-static int naive_vdomain(uint32_t vdomain)
-{
-    if (!naive_members(vdomain))
-        return VIOMMU_S_NOENT;
-    return naive.is_bypass[vdomain] ? VIOMMU_S_INVAL : VIOMMU_S_OK;
-}
-
-static int naive_map_ranges(const struct naive_map *m)
-{
-    if (m->last < m->first)
-        return VIOMMU_S_INVAL;
-    if (m->first % naive.granule || (m->last + 1) % naive.granule || m->phys % naive.granule)
-        return VIOMMU_S_RANGE;
-    if (m->first < naive_input.first || m->last > naive_input.last)
-        return VIOMMU_S_RANGE;
-    if (m->phys + (m->last - m->first) < m->phys)
-        return VIOMMU_S_RANGE;
-    if (m->phys + (m->last - m->first) >=
-        ((m->flags & MAP_W) ? RIG_RAM_SIZE : RIG_ROM_FIRST + RIG_ROM_SIZE))
-        return VIOMMU_S_FAULT;
-    return VIOMMU_S_OK;
-}
-
-static int naive_map(const struct naive_map *m)
-{
-    struct naive_map *slot = NULL;
-    int status;
-
-    if (m->flags & ~VIOMMU_MAP_F_MASK)
-        return VIOMMU_S_INVAL;
-    status = naive_vdomain(m->vdomain);
-    if (status == VIOMMU_S_OK)
-        status = naive_map_ranges(m);
-    if (status != VIOMMU_S_OK)
-        return status;
-    for (size_t i = 0; i < MAX_MAP; i++) {
-        if (naive_hits(&naive.maps[i], m->vdomain, m->first, m->last))
-            return VIOMMU_S_INVAL;
-        if (!naive.maps[i].used)
-            slot = &naive.maps[i];
-    }
-    if (naive.vdomain[1] == m->vdomain && m->first <= naive_resv.range.last &&
-        naive_resv.range.first <= m->last)
-        return VIOMMU_S_INVAL;
-    if (naive_count_maps() >= naive.max_maps)
-        return VIOMMU_S_NOMEM;
-    *slot = *m;
-    slot->used = true;
-    return VIOMMU_S_OK;
-}
-
-static int naive_unmap(uint32_t vdomain, uint64_t first, uint64_t last)
-{
-    int status = naive_vdomain(vdomain);
-
-    if (status != VIOMMU_S_OK)
-        return status;
-    if (last < first)
-        return VIOMMU_S_INVAL;
-    for (size_t i = 0; i < MAX_MAP; i++) {
-        const struct naive_map *m = &naive.maps[i];
-
-        if (naive_hits(m, vdomain, first, last) && (m->first < first || m->last > last))
-            return VIOMMU_S_RANGE;
-    }
-    for (size_t i = 0; i < MAX_MAP; i++) {
-        if (naive_hits(&naive.maps[i], vdomain, first, last))
-            naive.maps[i].used = false;
-    }
-    return VIOMMU_S_OK;
-}
-
 /* --- comparing -------------------------------------------------------------------------------- */
-
-static const char *compare_mappings(void)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < MAX_MAP; i++) {
-        const struct naive_map *m = &naive.maps[i];
-        struct imap_entry e;
-
-        if (!m->used)
-            continue;
-        n++;
-        if (!viommu_mapping_next(rig.v, m->vdomain, m->first, &e) || e.range.first != m->first ||
-            e.range.last != m->last || e.value != m->phys || e.flags != m->flags)
-            return "a mapping differs";
-    }
-    return n == viommu_n_mappings(rig.v) ? NULL : "the number of mappings differs";
-}
-
-static const char *compare_members(void)
-{
-    struct viommu_endpoint_info info;
-    struct viommu_vdomain_info vd;
-    size_t n = 0;
-
-    for (unsigned i = 0; i < N_ENDPOINTS; i++) {
-        uint32_t want = naive.vdomain[i];
-
-        if (!viommu_endpoint_next(rig.v, 8 + i, &info) || info.id != 8 + i)
-            return "an endpoint is missing";
-        if (info.attached != (want != 0) || (want && info.vdomain != want))
-            return "an attachment differs";
-        if (info.bypass != (want ? naive.is_bypass[want] : naive.bypass_byte))
-            return "the bypass of an endpoint differs";
-    }
-    for (uint32_t d = 1; d <= 4; d++) {
-        if (!naive_members(d))
-            continue;
-        n++;
-        if (!viommu_vdomain_next(rig.v, d, &vd) || vd.id != d || vd.bypass != naive.is_bypass[d] ||
-            vd.n_endpoints != naive_members(d))
-            return "a vdomain differs";
-    }
-    return n == viommu_n_vdomains(rig.v) ? NULL : "the number of vdomains differs";
-}
 
 /* Each endpoint's view of a few addresses. */
 static const char *compare_lookups(void)
 {
     for (int k = 0; k < 8; k++) {
         unsigned index = (unsigned)rnd(N_ENDPOINTS);
-        uint64_t addr = rnd(N_PAGES * PAGE), want = UINT64_MAX;
+        uint64_t addr = rnd(N_PAGES * PAGE);
         bool write = one_in(2);
-        uint32_t vd = naive.vdomain[index];
 
-        if (vd ? naive.is_bypass[vd] : naive.bypass_byte)
-            want = addr;
-        for (size_t i = 0; vd && i < MAX_MAP; i++) {
-            const struct naive_map *m = &naive.maps[i];
-
-            if (naive_hits(m, vd, addr, addr) && (m->flags & (write ? MAP_W : MAP_R)))
-                want = m->phys + (addr - m->first);
-        }
-        if (rig_lookup(&rig, 8 + index, addr, write) != want)
+        if (rig_lookup(&rig, 8 + index, addr, write) != naive_lookup(&naive, index, addr, write))
             return "a translation differs";
     }
     return NULL;
@@ -285,10 +59,8 @@ static const char *compare_lookups(void)
 
 static const char *compare(void)
 {
-    const char *wrong = compare_members();
+    const char *wrong = naive_compare(&naive, rig.v);
 
-    if (!wrong)
-        wrong = compare_mappings();
     return wrong ? wrong : compare_lookups();
 }
 
@@ -339,7 +111,7 @@ static void step_attach(struct step *s)
     snprintf(s->text, sizeof(s->text), "attach %u %u %u", vdomain, endpoint, flags);
     s->got = rig_attach(&rig, vdomain, endpoint, flags);
     if (s->want >= 0)
-        s->want = naive_attach(vdomain, endpoint, flags);
+        s->want = naive_attach(&naive, vdomain, endpoint, flags);
 }
 
 static void step_detach(struct step *s)
@@ -351,7 +123,7 @@ static void step_detach(struct step *s)
     snprintf(s->text, sizeof(s->text), "detach %u %u", vdomain, endpoint);
     s->got = rig_detach(&rig, vdomain, endpoint);
     if (s->want >= 0)
-        s->want = naive_detach(vdomain, endpoint);
+        s->want = naive_detach(&naive, vdomain, endpoint);
 }
 
 static void step_map(struct step *s)
@@ -368,7 +140,7 @@ static void step_map(struct step *s)
              m.vdomain, m.first, m.last, m.phys, m.flags);
     s->got = rig_map(&rig, m.vdomain, m.first, m.last, m.phys, m.flags);
     if (s->want >= 0)
-        s->want = naive_map(&m);
+        s->want = naive_map(&naive, &m);
 }
 
 static void step_unmap(struct step *s)
@@ -385,7 +157,7 @@ static void step_unmap(struct step *s)
     snprintf(s->text, sizeof(s->text), "unmap %u %#" PRIx64 "-%#" PRIx64, vdomain, first, last);
     s->got = rig_unmap(&rig, vdomain, first, last);
     if (s->want >= 0)
-        s->want = naive_unmap(vdomain, first, last);
+        s->want = naive_unmap(&naive, vdomain, first, last);
 }
 
 static void step_device(struct step *s, bool may_reset)
@@ -396,8 +168,7 @@ static void step_device(struct step *s, bool may_reset)
         snprintf(s->text, sizeof(s->text), "reset");
         viommu_reset(rig.v);
         UT_EQ(viommu_set_features(rig.v, VIOMMU_F_ALL), 0);
-        for (unsigned i = 0; i < N_ENDPOINTS; i++)
-            naive_leave(i);
+        naive_reset(&naive);
         s->got = s->want = 0;
         return;
     }
@@ -425,30 +196,6 @@ static void step(struct step *s, bool may_reset)
         step_device(s, may_reset);
 }
 
-/* Copies attachments, mappings and the byte from the device: after a step that went through. */
-static void naive_follow(void)
-{
-    struct viommu_endpoint_info info;
-    struct viommu_vdomain_info vd;
-    struct imap_entry e;
-    size_t n = 0;
-
-    memset(naive.maps, 0, sizeof(naive.maps));
-    naive.bypass_byte = viommu_bypass(rig.v);
-    for (unsigned i = 0; i < N_ENDPOINTS; i++) {
-        UT_TRUE(viommu_endpoint_next(rig.v, 8 + i, &info));
-        naive.vdomain[i] = info.attached ? info.vdomain : 0;
-    }
-    for (uint32_t d = 1; viommu_vdomain_next(rig.v, d, &vd); d = vd.id + 1) {
-        naive.is_bypass[vd.id] = vd.bypass;
-        for (uint64_t at = 0; n < MAX_MAP && viommu_mapping_next(rig.v, vd.id, at, &e);
-             at = e.range.last + 1) {
-            naive.maps[n++] = (struct naive_map){vd.id,   e.range.first, e.range.last,
-                                                 e.value, e.flags,       true};
-        }
-    }
-}
-
 /*
  * A step in which a call of host or memory may fail. The naive model cannot know whether it does;
  * so it checks that a refusal changed nothing, and follows what went through. A reset cannot be
@@ -472,7 +219,7 @@ static void failing_step(struct step *s)
     if (s->got != 0)
         UT_STR(after, before);
     else
-        naive_follow();
+        UT_TRUE(naive_follow(&naive, rig.v));
     s->want = s->got;
     free(before);
     free(after);
@@ -487,6 +234,10 @@ static bool start(unsigned seed)
     rng_state = 0x9e3779b97f4a7c15ull * (seed + 1);
     memset(&naive, 0, sizeof(naive));
     naive.granule = seed % 3 == 2 ? 1 : PAGE;
+    naive.input = naive_input;
+    naive.resv = naive_resv.range;
+    naive.ram_end = RIG_RAM_SIZE;
+    naive.rom_end = RIG_ROM_FIRST + RIG_ROM_SIZE;
     naive.max_maps = seed % 2 ? 12 : MAX_MAP;
     naive.max_vdomains = seed % 2 ? 2 : 4;
     c.page_size_mask = -naive.granule;

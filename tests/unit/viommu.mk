@@ -3,6 +3,7 @@ if HAVE_CUNIT
 check_LIBRARIES += tests/support/libviommu_rig.a
 tests_support_libviommu_rig_a_SOURCES = \
 	tests/support/model_space.c tests/support/model_space.h \
+	tests/support/naive_viommu.c tests/support/naive_viommu.h \
 	tests/support/model_host.c tests/support/model_host.h \
 	tests/support/state_dump.c tests/support/state_dump.h \
 	tests/support/viommu_rig.c tests/support/viommu_rig.h
@@ -11,7 +12,7 @@ tests_support_libviommu_rig_a_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 VIOMMU_TESTS = tests/unit/test_wire tests/unit/test_viommu_config \
 	tests/unit/test_viommu_endpoint tests/unit/test_viommu_request \
 	tests/unit/test_viommu_attach tests/unit/test_viommu_map tests/unit/test_viommu_unmap \
-	tests/unit/test_viommu_host tests/unit/test_viommu_fault tests/unit/test_viommu_model \
+	tests/unit/test_viommu_host tests/unit/test_viommu_resv tests/unit/test_viommu_fault tests/unit/test_viommu_model \
 	tests/unit/test_soft
 check_PROGRAMS += $(VIOMMU_TESTS)
 TESTS += $(VIOMMU_TESTS)
@@ -35,6 +36,8 @@ tests_unit_test_viommu_unmap_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_viommu_unmap_LDADD = $(VIOMMU_TEST_LIBS)
 tests_unit_test_viommu_host_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_viommu_host_LDADD = $(VIOMMU_TEST_LIBS)
+tests_unit_test_viommu_resv_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_viommu_resv_LDADD = $(VIOMMU_TEST_LIBS)
 tests_unit_test_viommu_fault_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_viommu_fault_LDADD = $(VIOMMU_TEST_LIBS)
 tests_unit_test_viommu_model_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)

@@ -49,26 +49,21 @@ faults() {
 }
 
 # The kernel's DMAR code prints no more than three faults in 5 s (10 lines' worth, three of them
-# each, counted from the first). expect_fault, before an access that must fault, waits for its turn.
-fault_count=3
-fault_since=-1000
+# each). expect_fault, before an access that must fault, waits until the third last is old enough.
+fault_times='-1000 -1000 -1000'
 expect_fault() {
-    if [ $fault_count -ge 3 ]; then
-        wait_for 10 fault_period_over
-        fault_since=$(now)
-        fault_count=0
-    fi
-    fault_count=$((fault_count + 1))
+    wait_for 10 fault_turn
+    fault_times="${fault_times#* } $(now)"
     faults "$one" . >/dev/null
 }
-fault_period_over() {
-    [ $(($(now) - fault_since)) -gt 520 ]
+fault_turn() {
+    [ $(($(now) - ${fault_times%% *})) -gt 550 ]
 }
 
-# fault_logged DEVICE KIND: waits for such a line, up to 5 s: an interrupt brings it.
+# fault_logged DEVICE KIND: waits for such a line, up to 4 s: an interrupt brings it.
 fault_logged() {
     logged_tries=0
-    until [ $logged_tries -gt 50 ]; do
+    until [ $logged_tries -gt 20 ]; do
         logged=$(faults "$1" "$2")
         if [ -n "$logged" ]; then
             printf '%s\n' "$logged"

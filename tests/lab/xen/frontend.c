@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "frontend_device.h"
+#include "frontend_vfio.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -865,6 +866,8 @@ int main(int argc, char **argv)
     guest_open();
     if (argc > 1 && strcmp(argv[1], "platform") == 0) {
         run_platform();
+    } else if (argc > 1 && strcmp(argv[1], "vfio") == 0) {
+        run_vfio();
     } else {
         run_device();
     }

@@ -24,6 +24,7 @@ enum {
     F_BYPASS_SEQ = 0x014,
     F_MAP_REF = 0x018,
     F_MAP_GENERATION = 0x01c,
+    F_QUEUE = 0x040, /* 0x40 per queue: command, sequence, size */
     B_MAGIC = 0x100,
     B_STATUS = 0x108,
     B_STATUS_ACK = 0x10c,
@@ -31,6 +32,7 @@ enum {
     B_BYPASS_VERDICT = 0x114,
     B_MAP_ANSWERED = 0x118,
     B_MAP_VERDICT = 0x11c,
+    B_QUEUE_ACK = 0x128, /* 8 per queue: acknowledgement, verdict */
 };
 #define MAGIC_CONTROL   0x31495658u
 #define MAGIC_DIRECTORY 0x44495658u
@@ -43,7 +45,11 @@ enum {
 #define DESC_F_NEXT     1u
 #define DESC_F_WRITE    2u
 #define DESC_F_INDIRECT 4u
+#define PACKED_F_AVAIL  0x80u
+#define PACKED_F_USED   0x8000u
 #define F_INDIRECT_DESC (1ull << 28)
+#define F_RING_PACKED   (1ull << 34)
+#define F_RING_RESET    (1ull << 40)
 
 #define EVENT_BUFFERS    16u
 #define EVENT_SIZE       24u
@@ -258,6 +264,68 @@ static void put_desc(uint8_t *desc, uint64_t addr, uint32_t len, unsigned flags,
     le16_store(desc + 14, (uint16_t)next);
 }
 
+static bool packed(const struct frontend *fe)
+{
+    return fe->features & F_RING_PACKED;
+}
+
+static uint16_t *packed_flags(const struct frontend *fe, unsigned queue, uint16_t slot)
+{
+    return (uint16_t *)(void *)(ring_page(fe, queue, 0) + 16 * slot + 14);
+}
+
+static void packed_step(const struct fe_queue *q, uint16_t *slot, bool *wrap)
+{
+    if (++*slot == q->size) {
+        *slot = 0;
+        *wrap = !*wrap;
+    }
+}
+
+struct buffer {
+    uint64_t addr;
+    uint32_t len;
+    unsigned flags; /* DESC_F_WRITE, DESC_F_INDIRECT */
+};
+
+/* One buffer of consecutive slots; the flags of the first one make it available. */
+static void packed_post(struct frontend *fe, unsigned queue, const struct buffer *parts, uint16_t n,
+                        uint16_t id)
+{
+    struct fe_queue *q = &fe->queue[queue];
+    uint16_t first = q->avail, first_flags = 0;
+
+    for (uint16_t i = 0; i < n; i++) {
+        unsigned flags = parts[i].flags | (i + 1u < n ? DESC_F_NEXT : 0) |
+                         (q->avail_wrap ? PACKED_F_AVAIL : PACKED_F_USED);
+
+        if (i == 0)
+            first_flags = (uint16_t)flags;
+        /* The slot's old flags stay for now where they would make the chain available. */
+        put_desc(ring_page(fe, queue, 0) + 16 * q->avail, parts[i].addr, parts[i].len, id,
+                 i == 0 ? le16toh(*packed_flags(fe, queue, first)) : flags);
+        packed_step(q, &q->avail, &q->avail_wrap);
+    }
+    q->chain = n;
+    __atomic_store_n(packed_flags(fe, queue, first), htole16(first_flags), __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* as in make_available() */
+}
+
+static bool packed_take(struct frontend *fe, unsigned queue, uint32_t *id_out, uint32_t *len_out)
+{
+    struct fe_queue *q = &fe->queue[queue];
+    const uint8_t *desc = ring_page(fe, queue, 0) + 16 * q->used;
+    uint16_t flags = le16toh(__atomic_load_n(packed_flags(fe, queue, q->used), __ATOMIC_ACQUIRE));
+
+    if (!!(flags & PACKED_F_AVAIL) != q->used_wrap || !!(flags & PACKED_F_USED) != q->used_wrap)
+        return false;
+    *id_out = le16_load(desc + 12);
+    *len_out = le32_load(desc + 8);
+    for (uint16_t i = 0; i < q->chain; i++)
+        packed_step(q, &q->used, &q->used_wrap);
+    return true;
+}
+
 static void make_available(struct frontend *fe, unsigned queue, uint16_t head)
 {
     struct fe_queue *q = &fe->queue[queue];
@@ -278,6 +346,8 @@ static bool take_used(struct frontend *fe, unsigned queue, uint32_t *id_out, uin
     uint16_t idx = le16toh(__atomic_load_n((uint16_t *)(void *)(used + 2), __ATOMIC_ACQUIRE));
     const uint8_t *e = used + 4 + 8 * (q->used % q->size);
 
+    if (packed(fe))
+        return packed_take(fe, queue, id_out, len_out);
     if (idx == q->used)
         return false;
     *id_out = le32_load(e);
@@ -290,27 +360,45 @@ static bool take_used(struct frontend *fe, unsigned queue, uint32_t *id_out, uin
 
 static void post_event_buffer(struct frontend *fe, uint16_t i)
 {
-    put_desc(ring_page(fe, 1, 0) + 16 * i, fe_grant_address(fe, FE_PAGE_EVENTS) + i * EVENT_SIZE,
-             EVENT_SIZE, DESC_F_WRITE, 0);
+    const struct buffer buffer = {
+        .addr = fe_grant_address(fe, FE_PAGE_EVENTS) + i * EVENT_SIZE,
+        .len = EVENT_SIZE,
+        .flags = DESC_F_WRITE,
+    };
+
+    if (packed(fe)) {
+        packed_post(fe, 1, &buffer, 1, i);
+        return;
+    }
+    put_desc(ring_page(fe, 1, 0) + 16 * i, buffer.addr, buffer.len, buffer.flags, 0);
     make_available(fe, 1, i);
 }
 
-static void clear_rings(struct frontend *fe)
+static void clear_ring(struct frontend *fe, unsigned queue)
 {
-    for (unsigned q = 0; q < 2; q++) {
-        for (unsigned part = 0; part < 3; part++)
-            memset(ring_page(fe, q, part), 0, FE_PAGE_SIZE);
-        fe->queue[q].avail = fe->queue[q].used = 0;
-    }
+    struct fe_queue *q = &fe->queue[queue];
+
+    for (unsigned part = 0; part < 3; part++)
+        memset(ring_page(fe, queue, part), 0, FE_PAGE_SIZE);
+    q->avail = q->used = 0;
+    q->avail_wrap = q->used_wrap = true;
+}
+
+static void post_event_buffers(struct frontend *fe)
+{
+    unsigned buffers = fe->queue[1].size < EVENT_BUFFERS ? fe->queue[1].size : EVENT_BUFFERS;
+
+    for (uint16_t i = 0; i < buffers; i++)
+        post_event_buffer(fe, i);
 }
 
 int fe_driver_init(struct frontend *fe)
 {
-    unsigned buffers = fe->queue[1].size < EVENT_BUFFERS ? fe->queue[1].size : EVENT_BUFFERS;
     uint8_t status;
     int r;
 
-    clear_rings(fe);
+    clear_ring(fe, 0);
+    clear_ring(fe, 1);
     r = fe_status(fe, S_ACKNOWLEDGE | S_DRIVER, &status);
     if (r == 0)
         r = fe_status(fe, S_ACKNOWLEDGE | S_DRIVER | S_FEATURES_OK, &status);
@@ -320,12 +408,35 @@ int fe_driver_init(struct frontend *fe)
         return -EPROTO;
     r = fe_status(fe, S_ACKNOWLEDGE | S_DRIVER | S_FEATURES_OK | S_DRIVER_OK, &status);
     /* As Linux does: buffers appear after DRIVER_OK, and nobody kicks. */
-    for (uint16_t i = 0; r == 0 && i < buffers; i++)
-        post_event_buffer(fe, i);
+    if (r == 0)
+        post_event_buffers(fe);
     return r;
 }
 
-static void build_chain(struct frontend *fe, size_t req_len, size_t writable)
+/* Readable and writable part, directly or in a table. */
+static void packed_request(struct frontend *fe, size_t req_len, size_t writable)
+{
+    uint64_t base = fe_grant_address(fe, FE_PAGE_REQUEST);
+    uint8_t *table = page(fe, FE_PAGE_REQUEST) + REQUEST_TABLE;
+    struct buffer parts[2];
+    uint16_t n = 0;
+
+    if (req_len)
+        parts[n++] = (struct buffer){.addr = base, .len = (uint32_t)req_len};
+    if (writable)
+        parts[n++] = (struct buffer){
+            .addr = base + REQUEST_READABLE, .len = (uint32_t)writable, .flags = DESC_F_WRITE};
+    if (fe->features & F_INDIRECT_DESC) {
+        for (unsigned i = 0; i < n; i++)
+            put_desc(table + 16 * i, parts[i].addr, parts[i].len, 0, parts[i].flags);
+        parts[0] = (struct buffer){
+            .addr = base + REQUEST_TABLE, .len = 16u * n, .flags = DESC_F_INDIRECT};
+        n = 1;
+    }
+    packed_post(fe, 0, parts, n, 0);
+}
+
+static void split_request(struct frontend *fe, size_t req_len, size_t writable)
 {
     uint64_t base = fe_grant_address(fe, FE_PAGE_REQUEST);
     bool indirect = fe->features & F_INDIRECT_DESC;
@@ -342,6 +453,7 @@ static void build_chain(struct frontend *fe, size_t req_len, size_t writable)
     }
     if (indirect)
         put_desc(ring_page(fe, 0, 0), base + REQUEST_TABLE, 16 * n, DESC_F_INDIRECT, 0);
+    make_available(fe, 0, 0);
 }
 
 int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answer, size_t writable,
@@ -357,8 +469,10 @@ int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answe
         return -EINVAL;
     memcpy(buffer, req, req_len);
     memset(buffer + REQUEST_READABLE, 0xaa, REQUEST_TABLE - REQUEST_READABLE);
-    build_chain(fe, req_len, writable);
-    make_available(fe, 0, 0);
+    if (packed(fe))
+        packed_request(fe, req_len, writable);
+    else
+        split_request(fe, req_len, writable);
     r = fx_channel_notify(&fe->queue[0].channel);
     if (r)
         return r;
@@ -425,6 +539,42 @@ int fe_bypass(struct frontend *fe, uint32_t value, uint32_t *verdict_out)
     return r;
 }
 
+/* A command to one queue (protocol, 4.2). */
+static int queue_command(struct frontend *fe, unsigned queue, uint32_t command, uint32_t *verdict)
+{
+    unsigned at = F_QUEUE + 0x40 * queue, answer_at = B_QUEUE_ACK + 8 * queue;
+    int r = ask(fe, at, command, at + 4, answer_at);
+
+    *verdict = get_word(fe, answer_at + 4);
+    return r;
+}
+
+int fe_queue_reset(struct frontend *fe, unsigned queue, uint32_t *verdict_out)
+{
+    return queue_command(fe, queue, 1, verdict_out);
+}
+
+int fe_queue_enable(struct frontend *fe, unsigned queue, uint32_t size, uint32_t *verdict_out)
+{
+    unsigned at = F_QUEUE + 0x40 * queue;
+    int r;
+
+    if (size)
+        fe->queue[queue].size = size;
+    clear_ring(fe, queue);
+    put_word(fe, at + 8, size);
+    for (unsigned part = 0; size && part < 3; part++) {
+        uint64_t address = ring_address(fe, queue, part, fe->rings_in_map);
+
+        put_word(fe, at + 0x10 + 8 * part, (uint32_t)address);
+        put_word(fe, at + 0x14 + 8 * part, (uint32_t)(address >> 32));
+    }
+    r = queue_command(fe, queue, 2, verdict_out);
+    if (r == 0 && *verdict_out == 0 && queue == 1)
+        post_event_buffers(fe);
+    return r;
+}
+
 static int write_number_node(struct frontend *fe, const char *name, uint64_t value)
 {
     char text[32];
@@ -466,7 +616,7 @@ static int alloc_ports(struct frontend *fe)
 }
 
 /* The transport's own pages. Read-only where the device only reads: descriptors and available
- * rings prove that it does. */
+ * rings prove that it does. Packed descriptors are written by both. */
 static int grant_transport(struct frontend *fe)
 {
     int r = fe_grant(fe, FE_PAGE_CONTROL, 1, false);
@@ -474,7 +624,9 @@ static int grant_transport(struct frontend *fe)
     if (r == 0)
         r = fe_grant(fe, FE_PAGE_DIRECTORY, 1, true);
     for (uint32_t q = 0; r == 0 && q < 2; q++) {
-        r = fe_grant(fe, FE_PAGE_DESC + 3 * q, 2, true);
+        r = fe_grant(fe, FE_PAGE_DESC + 3 * q, 1, !packed(fe));
+        if (r == 0)
+            r = fe_grant(fe, FE_PAGE_DESC + 3 * q + 1, 1, true);
         if (r == 0)
             r = fe_grant(fe, FE_PAGE_DESC + 3 * q + 2, 1, false);
     }
@@ -496,22 +648,26 @@ static int revoke_transport(struct frontend *fe)
     return r;
 }
 
-static int take_features(struct frontend *fe, uint64_t wanted)
+/* Bits that this frontend does not know are not accepted: IN_ORDER, for one, would bind it. */
+static int take_features(struct frontend *fe, const struct fe_start *how)
 {
     cleanup_free char *text = read_backend_node(fe, "viommu-features");
+    uint64_t known = FE_FEATURES_DEFAULT | F_RING_RESET | (how->packed ? F_RING_PACKED : 0);
+    uint64_t wanted = how->features | 1ull << 32 | 1ull << 33 | (how->packed ? F_RING_PACKED : 0);
     uint64_t offered;
 
     if (!text || parse_u64(text, UINT64_MAX, &offered))
         return -EPROTO;
-    fe->features = offered & (wanted | 1ull << 32 | 1ull << 33);
-    return 0;
+    fe->features = offered & wanted & known;
+    return how->packed && !packed(fe) ? -EPROTO : 0;
 }
 
 /* The grant map that covers the rings, when their addresses are to lie in it. */
 static void add_transport_runs(struct frontend *fe)
 {
     for (uint32_t q = 0; q < 2; q++) {
-        fe->runs[fe->n_runs++] = (struct fe_run){FE_PAGE_DESC + 3 * q, 2, true};
+        fe->runs[fe->n_runs++] = (struct fe_run){FE_PAGE_DESC + 3 * q, 1, !packed(fe)};
+        fe->runs[fe->n_runs++] = (struct fe_run){FE_PAGE_DESC + 3 * q + 1, 1, true};
         fe->runs[fe->n_runs++] = (struct fe_run){FE_PAGE_DESC + 3 * q + 2, 1, false};
     }
 }
@@ -519,7 +675,7 @@ static void add_transport_runs(struct frontend *fe)
 static int prepare(struct frontend *fe, const struct fe_start *how)
 {
     uint32_t verdict;
-    int r = take_features(fe, how->features);
+    int r = take_features(fe, how);
 
     fe->connected = false;
     /* What an earlier connection that the backend ended left behind: nothing maps it any more. */
@@ -535,6 +691,7 @@ static int prepare(struct frontend *fe, const struct fe_start *how)
     memset(page(fe, FE_PAGE_CONTROL), 0, FE_PAGE_SIZE);
     put_word(fe, F_MAGIC, MAGIC_CONTROL);
     put_word(fe, F_VERSION, 1);
+    fe->rings_in_map = how->rings_in_map;
     if (how->rings_in_map)
         add_transport_runs(fe);
     if (fe->n_runs) {

@@ -39,7 +39,9 @@ struct fe_run {
 
 struct fe_queue {
     uint32_t size;
-    uint16_t avail, used;
+    uint16_t avail, used; /* indices; packed: slots */
+    bool avail_wrap, used_wrap;
+    uint16_t chain; /* packed: slots of the buffers in flight, which are all of this length */
     struct fx_channel channel;
 };
 
@@ -56,6 +58,7 @@ struct frontend {
     struct fe_run runs[FE_MAX_RUNS];
     unsigned n_runs;
     bool connected;
+    bool rings_in_map;
     char backend_path[128];
     char frontend_path[128];
 };
@@ -67,9 +70,11 @@ void fe_close(struct frontend *fe);
 
 /* State 1 to 4 and the virtio driver's way to DRIVER_OK. -ECONNREFUSED: `why` has the error node.
  */
+#define FE_FEATURES_DEFAULT 0x33000007full /* what a frontend of the first hour knows */
 struct fe_start {
     uint32_t queue_size;
-    uint64_t features; /* wanted; those offered of them are taken */
+    uint64_t features; /* wanted; those offered of them are taken, if the frontend knows them */
+    bool packed;       /* RING_PACKED too; -EPROTO where it is not offered */
     bool rings_in_map; /* ring addresses in the grant map instead of grant addresses */
     bool no_driver_ok; /* stop at state 4 */
 };
@@ -82,6 +87,10 @@ MUST_CHECK int fe_stop(struct frontend *fe);
 MUST_CHECK int fe_status(struct frontend *fe, uint8_t status, uint8_t *out);
 uint8_t fe_device_status(const struct frontend *fe);
 MUST_CHECK int fe_bypass(struct frontend *fe, uint32_t value, uint32_t *verdict_out);
+/* Resets (RING_RESET) a queue, or starts it afresh with `size` entries (0: as before). */
+MUST_CHECK int fe_queue_reset(struct frontend *fe, unsigned queue, uint32_t *verdict_out);
+MUST_CHECK int fe_queue_enable(struct frontend *fe, unsigned queue, uint32_t size,
+                               uint32_t *verdict_out);
 /* Offers fe->runs as a new grant map. */
 MUST_CHECK int fe_offer_map(struct frontend *fe, uint32_t *verdict_out);
 /* Fresh rings and driver status up to DRIVER_OK, after a reset. */

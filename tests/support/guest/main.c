@@ -106,7 +106,8 @@ static void cmd_start(struct frontend *fe, const struct words *w)
 {
     char why[512];
     struct fe_start how = {.queue_size = arg32(w, "size", 64),
-                           .features = arg(w, "features", UINT64_MAX),
+                           .features = arg(w, "features", FE_FEATURES_DEFAULT),
+                           .packed = arg(w, "packed", 0),
                            .rings_in_map = arg(w, "map-rings", 0),
                            .no_driver_ok = arg(w, "no-driver-ok", 0)};
     int r = fe_start(fe, &how, why, sizeof(why));
@@ -446,6 +447,28 @@ static void cmd_ring(struct frontend *fe, const struct words *w)
     answer_result(fx_channel_notify(&fe->queue[queue].channel));
 }
 
+static void answer_verdict(int r, uint32_t verdict)
+{
+    if (r)
+        answer_result(r);
+    else
+        answer("verdict=%u", verdict);
+}
+
+static void cmd_queue_reset(struct frontend *fe, const struct words *w)
+{
+    uint32_t queue = arg32(w, "queue", 0), verdict = 0;
+
+    answer_verdict(queue < 2 ? fe_queue_reset(fe, queue, &verdict) : -EINVAL, verdict);
+}
+
+static void cmd_queue_enable(struct frontend *fe, const struct words *w)
+{
+    uint32_t queue = arg32(w, "queue", 0), size = arg32(w, "size", 0), verdict = 0;
+
+    answer_verdict(queue < 2 ? fe_queue_enable(fe, queue, size, &verdict) : -EINVAL, verdict);
+}
+
 /* --- the loop --------------------------------------------------------------------------------- */
 
 static const struct command {
@@ -453,7 +476,8 @@ static const struct command {
     void (*run)(struct frontend *fe, const struct words *w);
     const char *help;
 } commands[] = {
-    {"start", cmd_start, "[size=N] [features=MASK] [map-rings=1] [no-driver-ok=1]: connect"},
+    {"start", cmd_start,
+     "[size=N] [features=MASK] [packed=1] [map-rings=1] [no-driver-ok=1]: connect"},
     {"stop", cmd_stop, "reset, close, wait for Closed, revoke the transport's grants"},
     {"status", cmd_status, "[BITS]: write the driver status; prints the device's"},
     {"reset", cmd_reset, "device reset and fresh initialization on the same connection"},
@@ -476,7 +500,9 @@ static const struct command {
     {"event", cmd_event, "[MS]: wait for a fault report"},
     {"churn", cmd_churn, "n= p= [d=]: MAP and UNMAP of one granted page, n times"},
     {"kick", cmd_kick, "queue= times=: bare notifications"},
-    {"ring", cmd_ring, "queue= avail=: overwrite the available index and kick"},
+    {"ring", cmd_ring, "queue= avail=: overwrite the available index of a split ring and kick"},
+    {"queue-reset", cmd_queue_reset, "queue=: reset one queue (start features=.. with bit 40)"},
+    {"queue-enable", cmd_queue_enable, "queue= [size=]: start it afresh"},
 };
 
 static void usage(FILE *to)

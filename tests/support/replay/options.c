@@ -48,6 +48,12 @@ static int for_each_word(const char *list, int (*fn)(struct parsing *p, char *wo
 /* --- features ----------------------------------------------------------------------------------
  */
 
+#define DEFAULT_FEATURES (VIOMMU_F_ALL | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX)
+#define RING_FEATURES \
+    (VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER)
+#define FEATURES (VIOMMU_F_ALL | RING_FEATURES)
+#define ALWAYS   (VIRTIO_F_VERSION_1 | VIRTIO_F_ACCESS_PLATFORM)
+
 static const struct {
     const char *name;
     uint64_t bit;
@@ -60,15 +66,14 @@ static const struct {
     {"bypass_config", VIOMMU_F_BYPASS_CONFIG},
     {"indirect_desc", VIRTIO_F_INDIRECT_DESC},
     {"event_idx", VIRTIO_F_EVENT_IDX},
+    {"packed", VIRTIO_F_RING_PACKED},
+    {"ring_packed", VIRTIO_F_RING_PACKED},
+    {"in_order", VIRTIO_F_IN_ORDER},
     {"version_1", VIRTIO_F_VERSION_1},
     {"access_platform", VIRTIO_F_ACCESS_PLATFORM},
     {"none", 0},
-    {"all", VIOMMU_F_ALL | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX},
+    {"all", DEFAULT_FEATURES}, /* on a split ring: packed and in_order are asked for by name */
 };
-
-#define RING_FEATURES (VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX)
-#define FEATURES      (VIOMMU_F_ALL | RING_FEATURES)
-#define ALWAYS        (VIRTIO_F_VERSION_1 | VIRTIO_F_ACCESS_PLATFORM)
 
 static int feature_add(struct parsing *p, char *word, void *ctx)
 {
@@ -254,7 +259,7 @@ static int set_queue_size(struct parsing *p, const char *s)
     uint32_t *size = &p->o->queue_size;
     int rc = parse_u32(s, VIRTQUEUE_MAX_SIZE, size);
 
-    return rc || *size < 2 || (*size & (*size - 1)) ? -EINVAL : 0;
+    return rc || *size < 2 ? -EINVAL : 0;
 }
 
 static int set_indirect(struct parsing *p, const char *s)
@@ -294,14 +299,16 @@ static const struct {
     {"probe-size", set_probe_size, "N", "a multiple of 8, up to 65536 (default 512)"},
     {"features", set_features, "LIST",
      "what is offered and accepted: input_range, domain_range, map_unmap, probe, mmio, "
-     "bypass_config, indirect_desc, event_idx, bit numbers, all or none (default all)"},
+     "bypass_config, indirect_desc, event_idx, packed, in_order, bit numbers, none, or all: those "
+     "before packed (default all)"},
     {"offer", set_offer, "LIST", "what is offered, if it is more than --features; names as there"},
     {"memory", set_memory, "SIZE",
      "guest memory from address 0: a multiple of 4096 up to 64G, suffixes K M G (default 64M)"},
     {"indirect", set_indirect, NULL, "send requests in indirect descriptors"},
     {"scatter", set_scatter, NULL, "cut requests into many small descriptors"},
     {"batch", set_batch, "N", "requests per kick, at least 1 (default 1)"},
-    {"queue-size", set_queue_size, "N", "a power of two from 2 to 1024 (default 256)"},
+    {"queue-size", set_queue_size, "N",
+     "a power of two from 2 to 1024, with packed any number (default 256)"},
     {"help", NULL, NULL, "this text"},
 };
 
@@ -338,6 +345,15 @@ static bool check_features(struct parsing *p)
         return false;
     }
     return true;
+}
+
+/* Sizes that are no power of two are for packed rings, whichever option comes first. */
+static bool check_queue_size(const struct replay_options *o)
+{
+    if (virtqueue_size_valid(o->queue_size, o->accepted))
+        return true;
+    fprintf(stderr, "viommu-replay: --queue-size: a power of two is needed without packed\n");
+    return false;
 }
 
 static bool check_resv(const struct replay_options *o)
@@ -396,12 +412,13 @@ static enum options_verdict parse_all(struct parsing *p, int argc, char **argv)
     }
     if (argc > optind && strcmp(argv[optind], "-") != 0)
         p->o->script = argv[optind];
-    return check_features(p) && check_resv(p->o) ? OPTIONS_RUN : OPTIONS_WRONG;
+    return check_features(p) && check_queue_size(p->o) && check_resv(p->o) ? OPTIONS_RUN
+                                                                           : OPTIONS_WRONG;
 }
 
 enum options_verdict options_parse(struct replay_options *o, int argc, char **argv)
 {
-    struct parsing p = {.o = o, .accepted = FEATURES};
+    struct parsing p = {.o = o, .accepted = DEFAULT_FEATURES};
     enum options_verdict verdict;
 
     *o = (struct replay_options){

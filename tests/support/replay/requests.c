@@ -68,8 +68,12 @@ static bool add_piece(struct requests *q, uint32_t len, bool write)
 /* Cuts one part of a request into at most `max` pieces. */
 static bool cut(struct requests *q, uint32_t len, uint32_t max, bool write)
 {
-    uint32_t most = len / max * 2 + 7;
+    uint32_t most;
 
+    /* `max` may be 0 then: the other part took all descriptors. */
+    if (len == 0)
+        return true;
+    most = len / max * 2 + 7;
     for (uint32_t left = max; len > 0; left--) {
         uint32_t take = len;
 

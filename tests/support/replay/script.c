@@ -17,7 +17,7 @@ enum key_type { KEY_NUMBER, KEY_LEN, KEY_RW, KEY_BYPASS, KEY_HEX };
 struct key {
     const char *name; /* NULL: a word without name */
     enum key_type type;
-    bool optional; /* 0 then */
+    bool optional; /* 0, or no bytes, then */
     size_t offset; /* of a uint64_t in struct script_line */
     uint64_t max;
 };
@@ -70,8 +70,8 @@ static const struct command commands[] = {
     {"probe", SCRIPT_PROBE, "probe e=", {KEY_E}, 1},
     {"raw",
      SCRIPT_RAW,
-     "raw HEXBYTES|- wlen=0..1048576 (at most 65536 bytes, in all at least one)",
-     {{NULL, KEY_HEX, false, 0, 0}, {"wlen", KEY_NUMBER, false, FIELD(wlen), SCRIPT_MAX_WLEN}},
+     "raw [HEXBYTES|-] wlen=0..1048576 (at most 65536 bytes, in all at least one)",
+     {{NULL, KEY_HEX, true, 0, 0}, {"wlen", KEY_NUMBER, false, FIELD(wlen), SCRIPT_MAX_WLEN}},
      2},
     {"access",
      SCRIPT_ACCESS,
@@ -202,7 +202,10 @@ static int parse_keys(const struct command *command, char *rest, struct script_l
         if (!key->optional)
             return wrong(why, why_size, "'%s' is missing; accepted: %s",
                          key->name ? key->name : "value", command->accepts);
-        *field(out, key) = 0;
+        if (key->type == KEY_HEX)
+            out->raw_len = 0;
+        else
+            *field(out, key) = 0;
     }
     return 0;
 }

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Cost of MAP and UNMAP through ring, device and a VFIO driver, against a bare loop of the very
+ * ioctls that the driver made, on the same files and the same memory, in turns. Prints ns per pair,
+ * the ratio, and the system calls that the driver and the grants made per request.
+ *
+ * usage: bench_vfio [--driver=vfio|iommufd] [--rounds=N] (--model | PCI-ADDRESS | UUID)
+ *
+ * --model runs on tests/support/model_vfio.c: a test of this program, not of anything's speed.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <linux/vfio.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "backend/iommu/iommufd.h"
+#include "backend/iommu/iommufd_uapi.h"
+#include "backend/iommu/vfio.h"
+#include "common/le.h"
+#include "common/strutil.h"
+#include "tests/support/model_vfio.h"
+#include "tests/support/replay/guest.h"
+
+#define MEMORY     (16ull << 20) /* that is mapped */
+#define POOL       (1ull << 20)  /* behind it: the requests' buffers */
+#define FIRST_IOVA (1ull << 30)
+#define ENDPOINT   8
+#define MAX_BATCH  64u
+#define ARG_SIZE   64u
+
+/* --- a kernel that takes notes ---------------------------------------------------------------- */
+
+struct note {
+    int fd;
+    unsigned long request;
+    size_t size;
+    uint64_t arg[ARG_SIZE / 8];
+};
+
+struct recorder {
+    struct kernel kernel; /* what the driver gets */
+    const struct kernel *inner;
+    unsigned long calls;
+    struct note *notes; /* NULL: count only */
+    size_t n_notes;
+};
+
+static int rec_open(void *ctx, const char *path)
+{
+    struct recorder *rec = ctx;
+
+    rec->calls++;
+    return rec->inner->ops->open(rec->inner->ctx, path);
+}
+
+static void rec_close(void *ctx, int fd)
+{
+    struct recorder *rec = ctx;
+
+    rec->calls++;
+    rec->inner->ops->close(rec->inner->ctx, fd);
+}
+
+static int rec_ioctl(void *ctx, int fd, unsigned long request, uintptr_t arg)
+{
+    struct recorder *rec = ctx;
+
+    rec->calls++;
+    if (rec->notes && rec->n_notes < (size_t)2 * MAX_BATCH) {
+        struct note *note = &rec->notes[rec->n_notes++];
+
+        *note = (struct note){.fd = fd, .request = request};
+        /* Both interfaces begin their structs with the size. */
+        note->size = *(const uint32_t *)arg;
+        if (note->size > sizeof(note->arg))
+            return -E2BIG;
+        memcpy(note->arg, (const void *)arg, note->size);
+    }
+    return rec->inner->ops->ioctl(rec->inner->ctx, fd, request, arg);
+}
+
+static int rec_readlink(void *ctx, const char *path, char *out, size_t size)
+{
+    const struct recorder *rec = ctx;
+
+    return rec->inner->ops->readlink(rec->inner->ctx, path, out, size);
+}
+
+static int rec_read_text(void *ctx, const char *path, char *out, size_t size)
+{
+    const struct recorder *rec = ctx;
+
+    return rec->inner->ops->read_text(rec->inner->ctx, path, out, size);
+}
+
+static bool rec_exists(void *ctx, const char *path)
+{
+    const struct recorder *rec = ctx;
+
+    return rec->inner->ops->exists(rec->inner->ctx, path);
+}
+
+static int rec_find_name(void *ctx, const char *dir, const char *prefix, char *out, size_t size)
+{
+    const struct recorder *rec = ctx;
+
+    return rec->inner->ops->find_name(rec->inner->ctx, dir, prefix, out, size);
+}
+
+static int rec_pipe(void *ctx, int fds[2])
+{
+    const struct recorder *rec = ctx;
+
+    return rec->inner->ops->pipe(rec->inner->ctx, fds);
+}
+
+static int rec_grep(void *ctx, const char *path, const char *text)
+{
+    const struct recorder *rec = ctx;
+
+    return rec->inner->ops->grep(rec->inner->ctx, path, text);
+}
+
+static const struct kernel_ops rec_ops = {
+    .open = rec_open,
+    .close = rec_close,
+    .ioctl = rec_ioctl,
+    .readlink = rec_readlink,
+    .read_text = rec_read_text,
+    .exists = rec_exists,
+    .find_name = rec_find_name,
+    .pipe = rec_pipe,
+    .grep = rec_grep,
+};
+
+/* --- the bench -------------------------------------------------------------------------------- */
+
+struct bench {
+    const struct iommu_driver *driver;
+    const char *device;
+    unsigned rounds;
+    bool on_model;
+    struct model_kernel model;
+    struct recorder rec;
+    struct note notes[2 * MAX_BATCH];
+    struct iommu_host *host;
+    struct host_endpoint *ep;
+    struct replay_options options;
+    struct guest guest;
+};
+
+struct times {
+    uint64_t through, bare; /* ns of a batch's MAPs and UNMAPs */
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint32_t build_map(uint8_t *req, unsigned i, uint64_t size)
+{
+    uint64_t iova = FIRST_IOVA + i * size;
+
+    memset(req, 0, VIOMMU_REQ_MAX);
+    req[0] = VIOMMU_T_MAP;
+    le32_store(req + VIOMMU_MAP_DOMAIN, 1);
+    le64_store(req + VIOMMU_MAP_VIRT_START, iova);
+    le64_store(req + VIOMMU_MAP_VIRT_END, iova + size - 1);
+    le64_store(req + VIOMMU_MAP_PHYS_START, i * size % MEMORY);
+    le32_store(req + VIOMMU_MAP_FLAGS, VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE);
+    return VIOMMU_MAP_SIZE;
+}
+
+static uint32_t build_unmap(uint8_t *req, unsigned i, uint64_t size)
+{
+    uint64_t iova = FIRST_IOVA + i * size;
+
+    memset(req, 0, VIOMMU_REQ_MAX);
+    req[0] = VIOMMU_T_UNMAP;
+    le32_store(req + VIOMMU_UNMAP_DOMAIN, 1);
+    le64_store(req + VIOMMU_UNMAP_VIRT_START, iova);
+    le64_store(req + VIOMMU_UNMAP_VIRT_END, iova + size - 1);
+    return VIOMMU_UNMAP_SIZE;
+}
+
+static uint32_t build_attach(uint8_t *req, unsigned i, uint64_t size)
+{
+    (void)i;
+    (void)size;
+    memset(req, 0, VIOMMU_REQ_MAX);
+    req[0] = VIOMMU_T_ATTACH;
+    le32_store(req + VIOMMU_ATTACH_DOMAIN, 1);
+    le32_store(req + VIOMMU_ATTACH_ENDPOINT, ENDPOINT);
+    return VIOMMU_ATTACH_SIZE;
+}
+
+/* One batch of requests on the ring; only the device's part is timed. */
+static bool send_batch(struct bench *b, unsigned batch, uint64_t size,
+                       uint32_t (*build)(uint8_t *, unsigned, uint64_t), uint64_t *ns_io)
+{
+    struct guest *g = &b->guest;
+    uint8_t req[VIOMMU_REQ_MAX], tail[VIOMMU_TAIL_SIZE];
+    uint64_t start;
+    bool ok = true;
+
+    for (unsigned i = 0; i < batch && ok; i++)
+        ok = requests_add(g->requests, &g->request_ring, req, build(req, i, size),
+                          VIOMMU_TAIL_SIZE) != NULL;
+    (void)guest_ring_publish(&g->request_ring);
+    start = now_ns();
+    guest_kick(g);
+    *ns_io += now_ns() - start;
+    ok = ok && requests_complete(g->requests, &g->request_ring);
+    for (unsigned i = 0; i < batch && ok; i++) {
+        requests_copy(g->requests, &g->requests->v[i], 0, tail, sizeof(tail));
+        ok = g->requests->v[i].used == sizeof(tail) && tail[0] == VIOMMU_S_OK;
+    }
+    requests_clear(g->requests);
+    return ok;
+}
+
+/* The noted calls once more, each as it was. */
+static bool replay_notes(struct bench *b, uint64_t *ns_io)
+{
+    const struct kernel *k = b->rec.inner;
+    uint64_t arg[ARG_SIZE / 8];
+    uint64_t start = now_ns();
+    bool ok = true;
+
+    for (size_t i = 0; i < b->rec.n_notes && ok; i++) {
+        const struct note *note = &b->notes[i];
+
+        memcpy(arg, note->arg, note->size);
+        ok = k->ops->ioctl(k->ctx, note->fd, note->request, (uintptr_t)arg) == 0;
+    }
+    *ns_io += now_ns() - start;
+    return ok;
+}
+
+static int compare_ratios(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static bool one_round(struct bench *b, unsigned batch, uint64_t size, struct times *t)
+{
+    *t = (struct times){0, 0};
+    return send_batch(b, batch, size, build_map, &t->through) &&
+           send_batch(b, batch, size, build_unmap, &t->through) && replay_notes(b, &t->bare);
+}
+
+static size_t grant_calls(const struct bench *b)
+{
+    return fake_grants_map_calls(b->guest.grants) + fake_grants_copy_calls(b->guest.grants);
+}
+
+/* Notes what a batch makes the driver do; how many calls that was. False if it went wrong. */
+static bool take_notes(struct bench *b, unsigned batch, uint64_t size, unsigned long *calls_out)
+{
+    size_t before = grant_calls(b);
+    uint64_t ns = 0;
+    bool ok;
+
+    b->rec.notes = b->notes;
+    b->rec.n_notes = 0;
+    b->rec.calls = 0;
+    ok = send_batch(b, batch, size, build_map, &ns) && send_batch(b, batch, size, build_unmap, &ns);
+    b->rec.notes = NULL;
+    *calls_out = b->rec.calls + (grant_calls(b) - before);
+    return ok && b->rec.n_notes == 2 * batch;
+}
+
+static bool run_case(struct bench *b, unsigned batch, uint64_t size, const char *name)
+{
+    double *ratios = calloc(b->rounds, sizeof(*ratios));
+    uint64_t through = 0, bare = 0;
+    unsigned long calls = 0;
+    struct times t;
+    bool ok = ratios != NULL;
+
+    /* The first batch maps the windows of guest memory; it is not noted. */
+    ok = ok && take_notes(b, batch, size, &calls) && take_notes(b, batch, size, &calls) &&
+         one_round(b, batch, size, &t);
+    for (unsigned i = 0; i < b->rounds && ok; i++) {
+        ok = one_round(b, batch, size, &t);
+        ratios[i] = (double)t.through / (double)(t.bare ? t.bare : 1);
+        through += t.through;
+        bare += t.bare;
+    }
+    if (ok) {
+        qsort(ratios, b->rounds, sizeof(*ratios), compare_ratios);
+        printf("%s %s batch %u: %.0f ns per MAP+UNMAP, bare %.0f ns, ratio %.3f, "
+               "system calls per request %.2f\n",
+               b->driver->ops->name, name, batch, (double)through / b->rounds / batch,
+               (double)bare / b->rounds / batch, ratios[b->rounds / 2],
+               (double)calls / (2 * batch));
+    } else {
+        fprintf(stderr, "bench_vfio: %s batch %u: a request was refused\n", name, batch);
+    }
+    free(ratios);
+    return ok;
+}
+
+/* --- setting up ------------------------------------------------------------------------------- */
+
+static bool add_endpoint(struct bench *b)
+{
+    const struct iommu_options options = {.unsafe_pin_leak = false};
+    struct iommu_limits limits;
+    char why[256] = "";
+    const char *reason = why;
+    int r = b->driver->host_new(&b->rec.kernel, &b->host, why, sizeof(why));
+
+    if (r == 0)
+        r = b->driver->open(b->host, b->device, &options, &b->ep, why, sizeof(why));
+    if (r == 0) {
+        b->driver->limits(b->ep, &limits);
+        r = viommu_endpoint_add(device_viommu(b->guest.device),
+                                &(struct viommu_endpoint_config){
+                                    .id = ENDPOINT,
+                                    .ops = b->driver->ops,
+                                    .host = b->ep,
+                                    .caps = b->driver->caps,
+                                    .page_size_mask = limits.page_size_mask,
+                                    .aperture = limits.aperture,
+                                    .resv = limits.resv,
+                                    .n_resv = limits.n_resv,
+                                },
+                                &reason);
+    }
+    if (r < 0)
+        fprintf(stderr, "bench_vfio: %s: %s\n", b->device, reason ? reason : strerror(-r));
+    return r == 0;
+}
+
+static bool set_up(struct bench *b)
+{
+    char why[256] = "";
+    uint64_t ns = 0;
+
+    b->options = (struct replay_options){
+        .device = DEVICE_CONFIG_DEFAULT,
+        .memory = MEMORY + POOL,
+        .queue_size = 256,
+        .batch = MAX_BATCH,
+    };
+    b->options.device.viommu.features &= ~(VIOMMU_F_MMIO | VIOMMU_F_BYPASS_CONFIG);
+    b->options.accepted = b->options.device.viommu.features;
+    if (b->on_model) {
+        model_kernel_init(&b->model);
+        b->device = "0000:03:00.0";
+        if (!model_kernel_add(&b->model, b->device, 5))
+            return false;
+    }
+    b->rec = (struct recorder){
+        .kernel = {.ops = &rec_ops, .ctx = &b->rec},
+        .inner = b->on_model ? &b->model.kernel : &kernel_host,
+    };
+    if (guest_init(&b->guest, &b->options, why, sizeof(why)) < 0) {
+        fprintf(stderr, "bench_vfio: %s\n", why);
+        return false;
+    }
+    /* Buffers in the grant map, as a guest with static grants has them: no copy calls. */
+    b->guest.requests->pool = (struct guest_arena){
+        .memory = fake_grants_memory(b->guest.grants) + MEMORY,
+        .address = MEMORY,
+        .size = POOL,
+    };
+    return add_endpoint(b) && send_batch(b, 1, 0, build_attach, &ns);
+}
+
+static void tear_down(struct bench *b)
+{
+    if (b->guest.device && b->ep)
+        (void)!viommu_endpoint_remove(device_viommu(b->guest.device), ENDPOINT);
+    b->driver->close(b->ep);
+    b->host = b->driver->host_free(b->host);
+    if (b->guest.options)
+        (void)guest_fini(&b->guest);
+    if (b->on_model)
+        model_kernel_fini(&b->model);
+}
+
+static bool take_option(struct bench *b, int key)
+{
+    uint32_t rounds;
+
+    switch (key) {
+    case 'd':
+        b->driver = strcmp(optarg, "vfio") == 0      ? &vfio_driver
+                    : strcmp(optarg, "iommufd") == 0 ? &iommufd_driver
+                                                     : NULL;
+        return b->driver != NULL;
+    case 'm':
+        b->on_model = true;
+        return true;
+    case 'r':
+        if (parse_u32(optarg, 1000000, &rounds) < 0 || rounds == 0)
+            return false;
+        b->rounds = rounds;
+        return true;
+    default:
+        return false;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"driver", required_argument, NULL, 'd'},
+        {"model", no_argument, NULL, 'm'},
+        {"rounds", required_argument, NULL, 'r'},
+        {NULL, 0, NULL, 0},
+    };
+    static struct bench b = {.driver = &vfio_driver, .rounds = 200};
+    bool ok = true;
+    int key;
+
+    while ((key = getopt_long(argc, argv, "", options, NULL)) != -1)
+        ok = take_option(&b, key) && ok;
+    if (!ok || (argc - optind == 1) == b.on_model || argc - optind > 1) {
+        fputs("usage: bench_vfio [--driver=vfio|iommufd] [--rounds=N] (--model | PCI-ADDRESS | "
+              "UUID)\n",
+              stderr);
+        return 2;
+    }
+    b.device = argv[optind];
+    ok = set_up(&b) && run_case(&b, 64, 4096, "4 KiB") && run_case(&b, 1, 4096, "4 KiB") &&
+         run_case(&b, 64, 2ull << 20, "2 MiB") && run_case(&b, 1, 2ull << 20, "2 MiB");
+    tear_down(&b);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,457 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# What a guest of the Xen lab does with the kernel's own virtio_iommu driver: run by init-guest as
+# scenario-linux-guest.sh PROGRAM GRANTS [MODULE-PARAMETER...]
+#
+# Results are lines "TAP ok TEXT" on the console, the last is "TAP end COUNT". The test endpoint
+# (tests/kmod) knows nothing but the DMA API; what its device does is asked of dom0, which has it
+# done in the driver domain.
+set -u
+# shellcheck source-path=SCRIPTDIR source=domain.sh
+. /lab/domain.sh
+
+count=0
+asked=0
+program=$1
+grants=$2
+shift 2
+
+# ---- results, dom0, the test endpoint ------------------------------------------------------
+
+check() {
+    check_text=$1
+    shift
+    count=$((count + 1))
+    if "$@"; then
+        echo "TAP ok $check_text"
+    else
+        echo "TAP not ok $check_text"
+    fi
+}
+
+comment() {
+    echo "TAP # $*"
+}
+
+finish() {
+    dmesg | grep -iE 'virtio|viommu|iommu' | tail -n 60 | sed 's/^/DMESG /'
+    dmesg | grep -E 'BUG|Oops|WARNING|Call Trace|Bad page' && comment "the kernel complains"
+    # Where requests fail on purpose the stock driver itself says so with a WARNING.
+    [ "${quiet:-yes}" = no ] ||
+        check "the guest's kernel has nothing to complain about" quiet_kernel
+    echo "TAP end $count"
+    ask "done"
+    while :; do
+        sleep 60
+    done
+}
+
+quiet_kernel() {
+    ! dmesg | grep -qE 'BUG|Oops|WARNING|Call Trace|Bad page'
+}
+
+# ask WORDS...: dom0 does it; the status is its status, and $text the first line it said.
+ask() {
+    asked=$((asked + 1))
+    xenstore-write data/lab/ask "$asked $*"
+    [ "$*" != "done" ] || return 0
+    wait_node 60 data/lab/answer answered || {
+        text='no answer from dom0'
+        return 125
+    }
+    return "$status"
+}
+
+answered() {
+    answer=$(store_read data/lab/answer) || return 1
+    [ "${answer%% *}" = "$asked" ] || return 1
+    answer=${answer#* }
+    status=${answer%% *}
+    text=${answer#"$status"}
+    text=${text# }
+}
+
+# t COMMAND...: one command to the test endpoint; its answer goes to $said.
+t() {
+    if echo "$*" 2>/dev/null >/dev/viommu-test; then
+        said=$(cat /dev/viommu-test)
+        return 0
+    fi
+    said=$(cat /dev/viommu-test)
+    return 1
+}
+
+# Makes a buffer: $id and $iova.
+buffer() {
+    if ! t "$@"; then
+        comment "$*: $said"
+        id=9999
+        iova=0
+        return 1
+    fi
+    id=${said%% *}
+    iova=${said#* }
+    # Without leading zeros, as the kernel's messages have it.
+    iova=$(plus "${iova%% *}" 0)
+}
+
+# plus ADDRESS NUMBER
+plus() {
+    printf '0x%x' $(($1 + $2))
+}
+
+device_writes() {
+    ask dma-write 8 "$1" "$2"
+}
+
+# The device reads and sees these bytes.
+device_reads() {
+    ask dma-read 8 "$1" $((${#2} / 2)) || return 1
+    case $text in
+    *"$2"*) return 0 ;;
+    *)
+        comment "the device read: $text"
+        return 1
+        ;;
+    esac
+}
+
+device_refused() {
+    ! "$@"
+}
+
+cpu_sees() {
+    t get "$1" "$2" $((${#3} / 2)) && [ "$said" = "$3" ]
+}
+
+parameter() {
+    cat "/sys/module/virtio_xenbus/parameters/$1"
+}
+
+kernel_says() {
+    dmesg | grep -q "$1"
+}
+
+# ---- steps ---------------------------------------------------------------------------------
+
+endpoint_bound() {
+    [ -n "$(ls -d /sys/bus/platform/drivers/viommu-endpoint/viommu-endpoint.* 2>/dev/null)" ]
+}
+
+driver_bound() {
+    [ -e /sys/bus/virtio/drivers/virtio_iommu/virtio0 ] ||
+        [ -n "$(ls -d /sys/bus/virtio/drivers/virtio_iommu/virtio[0-9]* 2>/dev/null)" ]
+}
+
+group_has_endpoint() {
+    [ -n "$(ls -d /sys/kernel/iommu_groups/*/devices/viommu-endpoint.* 2>/dev/null)" ]
+}
+
+load() {
+    [ -e /sys/module/virtio_iommu ] || load_modules virtio-iommu viommu_test
+    insmod /lib/virtio_xenbus.ko grants="$grants" "$@" || comment "insmod failed"
+}
+
+step_start() {
+    load "$@"
+    check "stock virtio_iommu binds to virtio_xenbus" wait_for 60 driver_bound
+    check "the test endpoint appears and binds" wait_for 60 endpoint_bound
+    check "/sys/kernel/iommu_groups shows the endpoint" group_has_endpoint
+    comment "group type: $(cat /sys/kernel/iommu_groups/*/type)"
+}
+
+# check_buffer WHAT COMMAND...: a buffer for both directions; first and last bytes, both ways.
+check_buffer() {
+    check_what=$1
+    size=$2
+    shift 2
+    check "$check_what is mapped" buffer "$@"
+    check "$check_what: the device writes, the CPU sees it" device_writes "$iova" 0123456789abcdef
+    check "$check_what: at the first byte" cpu_sees "$id" 0 0123456789abcdef
+    check "$check_what: the device writes the last bytes" \
+        device_writes "$(plus "$iova" $((size - 4)))" cafe0042
+    check "$check_what: at the last byte" cpu_sees "$id" $((size - 4)) cafe0042
+    check "$check_what: the CPU writes" t put "$id" 8 5eed5eed
+    check "$check_what: the device reads it" device_reads "$(plus "$iova" 8)" 5eed5eed
+}
+
+free_buffer() {
+    check "$1 is freed" t free "$id"
+}
+
+step_dma() {
+    check_buffer "dma_alloc_coherent of 16 KiB" 16384 coherent 16384
+    free_buffer "it"
+    check_buffer "dma_map_single of 4 KiB" 4096 single 4096 both
+    free_buffer "it"
+    check_buffer "dma_map_single of 2 MiB" 2097152 single 2097152 both
+    free_buffer "it"
+    check_buffer "a scatterlist of 40 pages" 163840 sg 40 both
+    free_buffer "it"
+}
+
+step_directions() {
+    check "a buffer to the device" buffer single 4096 to
+    check "the CPU fills it" t put "$id" 0 600df00d
+    check "the device reads it" device_reads "$iova" 600df00d
+    check "the device must not write it" device_refused device_writes "$iova" 00000000
+    check "nothing has changed" cpu_sees "$id" 0 600df00d
+    check "virtio_iommu prints the fault" \
+        wait_for 5 kernel_says "fault from EP 8 at $iova \[W"
+    free_buffer "it"
+    check "a buffer from the device" buffer single 4096 from
+    check "the device writes it" device_writes "$iova" 0badcafe
+    check "the CPU sees it" cpu_sees "$id" 0 0badcafe
+    check "the device must not read it" device_refused device_reads "$iova" 0badcafe
+    free_buffer "it"
+}
+
+step_outside() {
+    check "DMA where nothing is mapped is refused" device_refused device_writes 0x123000 00
+    check "virtio_iommu prints the fault of that" \
+        wait_for 5 kernel_says 'fault from EP 8 at 0x123000 \[W'
+    check "a buffer for a while" buffer coherent 4096
+    gone=$iova
+    free_buffer "it"
+    [ "$1" = lazy ] || check "DMA to a freed buffer is refused" device_refused device_writes "$gone" 00
+}
+
+step_many() {
+    check "200 buffers of 8 KiB at once" t hold 200 8192
+    comment "references held by mappings: $(parameter reserved)"
+    check "all are freed" t freeall
+}
+
+step_churn() {
+    check "$1 pairs of map and unmap" t churn "$1" 16384
+    comment "$1 pairs took ${said#* } ns"
+}
+
+no_grant_left() {
+    [ "$(parameter reserved)" = 0 ] && [ "$(parameter quarantined)" = 0 ]
+}
+
+step_no_leak() {
+    [ "$grants" = static ] || check "no reference is held by a mapping, none in quarantine" \
+        wait_for 15 no_grant_left
+}
+
+step_rebind() {
+    name=$(basename "$(ls -d /sys/bus/virtio/drivers/virtio_iommu/virtio[0-9]*)")
+    check "the driver unbinds" eval "echo $name >/sys/bus/virtio/drivers/virtio_iommu/unbind"
+    check "the endpoint goes with it" eval '! endpoint_bound'
+    check "the hypervisor says that no grant is mapped" no_grant_mapped
+    check "the driver binds again" eval "echo $name >/sys/bus/virtio/drivers/virtio_iommu/bind"
+    check "the endpoint is back" wait_for 60 endpoint_bound
+    check_buffer "after that: dma_alloc_coherent" 4096 coherent 4096
+    free_buffer "it"
+}
+
+no_grant_mapped() {
+    ask grants && comment "grants $text" && [ "$text" = "in use: end" ]
+}
+
+step_reload() {
+    # xenbus holds its drivers while they are bound.
+    xen_name=$(basename "$(ls -d /sys/bus/xen/drivers/virtio_xenbus/virtio-*)")
+    check "virtio_xenbus unbinds" eval "echo $xen_name >/sys/bus/xen/drivers/virtio_xenbus/unbind"
+    check "virtio_xenbus is unloaded" rmmod virtio_xenbus
+    check "the hypervisor says that no grant is mapped now" no_grant_mapped
+    check "virtio_xenbus is loaded again" insmod /lib/virtio_xenbus.ko grants="$grants" "$@"
+    check "the endpoint is there again" wait_for 60 endpoint_bound
+    check_buffer "after that: dma_map_single" 4096 single 4096 both
+    free_buffer "it"
+}
+
+# The endpoint's default domain becomes another type, as an administrator does it.
+step_type() {
+    endpoint=$(basename "$(ls -d /sys/bus/platform/drivers/viommu-endpoint/viommu-endpoint.*)")
+    group=$(readlink -f "/sys/bus/platform/devices/$endpoint/iommu_group")
+    echo "$endpoint" >/sys/bus/platform/drivers/viommu-endpoint/unbind
+    if [ "$2" = works ]; then
+        check "the endpoint's domain becomes $1" eval "echo $1 >$group/type"
+    else
+        check "a domain of type $1 is refused" eval "! echo $1 >$group/type"
+    fi
+    check "the endpoint binds again" \
+        eval "echo $endpoint >/sys/bus/platform/drivers/viommu-endpoint/bind"
+    comment "group type: $(cat "$group/type")"
+}
+
+step_lazy() {
+    step_type DMA-FQ works
+    check_buffer "lazy: dma_alloc_coherent" 8192 coherent 8192
+    free_buffer "it"
+    step_churn "$1"
+    check "lazy: 200 buffers of 8 KiB at once" t hold 200 8192
+    check "lazy: all are freed" t freeall
+    step_no_leak
+}
+
+step_identity() {
+    step_type identity works
+    check_buffer "passthrough: dma_alloc_coherent" 8192 coherent 8192
+    check "passthrough: the address is the guest's own" test $((iova)) -lt $((0x40000000))
+    free_buffer "it"
+    step_type DMA works
+}
+
+unload() {
+    xen_name=$(basename "$(ls -d /sys/bus/xen/drivers/virtio_xenbus/virtio-*)")
+    echo "$xen_name" >/sys/bus/xen/drivers/virtio_xenbus/unbind && rmmod virtio_xenbus
+}
+
+# step_refused MESSAGE: the module as it is now gives that message and shows no endpoint.
+step_refused() {
+    check "refused: $1" wait_for 60 kernel_says "$1"
+    check "and there is no endpoint" eval '! endpoint_bound'
+}
+
+fork_many() {
+    forks=0
+    while [ $forks -lt "$1" ]; do
+        /bin/busybox true || return 1
+        forks=$((forks + 1))
+    done
+}
+
+# A PV guest makes page tables all the time, of pages that DMA has just used.
+step_forks() {
+    (while :; do t churn 50 16384 || exit 1; done) &
+    churner=$!
+    check "$1 processes are started under DMA load" fork_many "$1"
+    check "the load has gone on meanwhile" kill $churner
+    wait $churner 2>/dev/null
+    step_no_leak
+}
+
+# ---- a backend that dies -------------------------------------------------------------------
+
+# Writes the longest pause between two of its own ticks, in hundredths of a second.
+heartbeat() {
+    heartbeat_last=$(now)
+    heartbeat_worst=0
+    while [ ! -e /tmp/heart-stops ]; do
+        heartbeat_now=$(now)
+        heartbeat_gap=$((heartbeat_now - heartbeat_last))
+        if [ $heartbeat_gap -gt $heartbeat_worst ]; then
+            heartbeat_worst=$heartbeat_gap
+            echo $heartbeat_worst >/tmp/heart
+        fi
+        heartbeat_last=$heartbeat_now
+        sleep 0.1
+    done
+}
+
+load_loop() {
+    while [ ! -e /tmp/heart-stops ]; do
+        t churn 20 16384
+        sleep 0.05
+    done
+}
+
+step_backend_restarts() {
+    check "a buffer that stays" buffer coherent 16384
+    kept_id=$id
+    kept_iova=$iova
+    check "another" buffer single 65536 both
+    check "the device writes it" device_writes "$kept_iova" 11223344
+    check "the daemon ends and is started again" ask linux-restart-daemon
+    check "the guest notices" wait_for 30 kernel_says 'the backend is lost'
+    check "and is connected again" wait_for 60 kernel_says 'the backend is back'
+    sleep 1
+    check "what was mapped before works: the device writes" \
+        device_writes "$(plus "$kept_iova" 64)" 55667788
+    check "and the CPU sees it" cpu_sees "$kept_id" 64 55667788
+    check "also in the other buffer" device_writes "$iova" 99aabbcc
+    check "the CPU sees that" cpu_sees "$id" 0 99aabbcc
+    check "it is freed" t free "$id"
+    check "and the device refused there" device_refused device_writes "$iova" 00
+    check "the first is freed" t free "$kept_id"
+    check_buffer "a new buffer" 8192 coherent 8192
+    free_buffer "it"
+    step_no_leak
+}
+
+step_backend_dies() {
+    dmesg -c >/dev/null
+    heartbeat &
+    load_loop &
+    sleep 1
+    comment "longest pause of the guest before: $(cat /tmp/heart) cs"
+    check "the driver domain is destroyed under load" ask linux-destroy-backend
+    check "the guest notices" wait_for 60 kernel_says 'the backend is lost'
+    comment "$(dmesg | grep -m 1 'the backend is lost')"
+    sleep 3
+    comment "longest pause of the guest meanwhile: $(cat /tmp/heart) cs"
+    # One request's time limit (timeout=3), and what emulation adds.
+    check "no pause was longer than the time limit of one request, and some" \
+        test "$(cat /tmp/heart)" -lt 700
+    started=$(now)
+    check "the DMA API still answers" t churn 300 16384
+    comment "300 pairs without a backend took $(($(now) - started)) cs"
+    check "the guest works: 50 processes are started" fork_many 50
+    check "no request is waited for any more" test $(($(now) - started)) -lt 1500
+    touch /tmp/heart-stops
+    wait
+    step_no_leak
+    # DETACHes fail now, which the stock driver says with a WARNING: seen, and not the module's.
+    check "the module can be unloaded without a backend" unload
+}
+
+case $program in
+full)
+    step_start "$@"
+    step_dma
+    step_directions
+    step_outside strict
+    step_many
+    step_churn 1000
+    step_no_leak
+    step_rebind
+    step_lazy 1000
+    step_type identity refused
+    step_reload "$@"
+    check "it is unloaded" unload
+    grants=static
+    step_start "$@"
+    step_dma
+    step_directions
+    step_outside strict
+    step_churn 1000
+    step_lazy 1000
+    step_identity
+    step_rebind
+    ;;
+pv)
+    step_start "$@"
+    step_dma
+    step_directions
+    step_outside strict
+    step_many
+    step_churn 1000
+    step_forks 1000
+    step_no_leak
+    step_rebind
+    check "it is unloaded" unload
+    check "no grant is mapped at the end" no_grant_mapped
+    ;;
+dead)
+    step_start "$@"
+    step_backend_restarts
+    step_backend_dies
+    quiet=no
+    ;;
+refused-pv)
+    load
+    step_refused 'a PV guest must not flush lazily; boot it with iommu.strict=1'
+    check "it is unloaded" unload
+    grants=static
+    load
+    step_refused 'a PV guest needs grants=on-demand and iommu.strict=1'
+    ;;
+*)
+    check "there is a program $program" false
+    ;;
+esac
+finish
