@@ -305,6 +305,12 @@ void device_set_file(struct device *d, struct statefile *f)
         d->file = f;
 }
 
+void device_leave_file(struct device *d)
+{
+    viommu_observe(d->viommu, NULL, NULL);
+    d->file = NULL;
+}
+
 void device_setup(const struct device *d, struct statefile_setup *out)
 {
     out->viommu = *viommu_config(d->viommu);

@@ -84,6 +84,8 @@ MUST_CHECK int device_connect(struct device *d, const struct device_connection *
  */
 struct statefile_setup;
 void device_set_file(struct device *d, struct statefile *f);
+/* This process ends, in whatever state the device is: the file stays as it is. */
+void device_leave_file(struct device *d);
 void device_setup(const struct device *d, struct statefile_setup *out);
 
 /*

@@ -459,6 +459,9 @@ static int init(struct worker *w)
 
 static void fini(struct worker *w)
 {
+    /* Whoever is connected was not told to go: a successor can serve it. */
+    if (w->device)
+        device_leave_file(w->device);
     close_device(w);
     w->endpoints = idmap_free(w->endpoints);
     w->conn = ctl_conn_free(w->conn);

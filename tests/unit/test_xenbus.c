@@ -161,7 +161,8 @@ static void guest_memory_is_let_go_only_by_the_worker(void)
                      has(&step, XB_DO_FORGET) || has(&step, XB_DO_START) ||
                      has(&step, XB_DO_CONNECT));
         if (!held && holds)
-            UT_TRUE(phase == XB_PHASE_WAITING && has(&step, XB_DO_CONNECT));
+            UT_TRUE((phase == XB_PHASE_WAITING && has(&step, XB_DO_CONNECT)) ||
+                    (phase == XB_PHASE_NEW && has(&step, XB_DO_RECOVER)));
         /* DISCONNECT exactly once on the way out. */
         UT_EQ(has(&step, XB_DO_DISCONNECT),
               (phase == XB_PHASE_CONNECTING || phase == XB_PHASE_CONNECTED) && holds &&
