@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 if HAVE_CUNIT
-DAEMON_TESTS = tests/unit/test_device tests/unit/test_recover
+DAEMON_TESTS = tests/unit/test_device tests/unit/test_recover tests/unit/test_statefile
 check_PROGRAMS += $(DAEMON_TESTS)
 TESTS += $(DAEMON_TESTS)
 DEVICE_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/daemon/libdevice.a \
@@ -9,6 +9,9 @@ DEVICE_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/daemon
 
 tests_unit_test_device_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_device_LDADD = $(DEVICE_TEST_LIBS)
+
+tests_unit_test_statefile_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_statefile_LDADD = $(DEVICE_TEST_LIBS)
 
 # The state file's objects anew, with a hook before and after each write.
 tests_unit_test_recover_SOURCES = tests/unit/test_recover.c \
