@@ -33,6 +33,19 @@ static inline uint32_t budget_lease(struct page_budget *b, uint32_t want)
     return got;
 }
 
+/*
+ * The same for a device that asked for no number of its own: at most half of what is left, so that
+ * there is something for every further device too.
+ */
+static inline uint32_t budget_lease_share(struct page_budget *b, uint32_t want)
+{
+    uint64_t half = (b->total - b->leased) / 2;
+
+    if (half < BUDGET_MIN_LEASE)
+        half = BUDGET_MIN_LEASE;
+    return budget_lease(b, want <= half ? want : (uint32_t)half);
+}
+
 /* Gives a lease back. */
 static inline void budget_return(struct page_budget *b, uint32_t pages)
 {

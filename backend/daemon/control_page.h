@@ -39,8 +39,8 @@
 #define CONTROL_B_QUEUE_VERDICT(q_) (0x12cu + 8u * (q_))
 #define CONTROL_B_CONFIG            0x140u
 
-#define QUEUE_COMMAND_RESET  1u
-#define QUEUE_COMMAND_ENABLE 2u
+#define QUEUE_COMMAND_RESET   1u
+#define QUEUE_COMMAND_ENABLE  2u
 #define QUEUE_VERDICT_DONE    0u
 #define QUEUE_VERDICT_REFUSED 1u
 #define QUEUE_VERDICT_SETUP   2u
@@ -51,9 +51,9 @@
 #define MAP_VERDICT_TOO_LARGE 3u
 
 /* Directory pages. */
-#define DIRECTORY_MAGIC       0x44495658u
-#define DIRECTORY_VERSION     1u
-#define DIRECTORY_MAX_ENTRIES 169u
+#define DIRECTORY_MAGIC         0x44495658u
+#define DIRECTORY_VERSION       1u
+#define DIRECTORY_MAX_ENTRIES   169u
 #define DIRECTORY_MAGIC_AT      0x00u
 #define DIRECTORY_VERSION_AT    0x04u
 #define DIRECTORY_GENERATION_AT 0x08u

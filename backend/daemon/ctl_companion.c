@@ -141,12 +141,15 @@ int ctl_run_companion(char **argv, int device_fd, int lifeline_fd)
         return CTL_REFUSED;
     c.signals = signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
     r = signals < 0 ? -errno : spawn_companion(argv, device, lifeline, &before, &c.pid);
-    if (r < 0) {
-        ctl_error("%s: %s", argv[0], strerror(-r));
-        return CTL_REFUSED;
-    }
     /* The program alone has the device now: its end is the end of the file. */
     close(device);
     device = -1;
-    return watch(&c);
+    if (r < 0) {
+        ctl_error("%s: %s", argv[0], strerror(-r));
+        r = CTL_REFUSED;
+    } else {
+        r = watch(&c);
+    }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
 }

@@ -291,10 +291,12 @@ uint32_t link_pages(const struct link *link)
     return link->pages;
 }
 
-uint32_t link_lease(struct link *link, uint32_t want)
+uint32_t link_lease(struct link *link, uint32_t want, bool share)
 {
-    budget_return(&link->set->budget, link->pages);
-    link->pages = budget_lease(&link->set->budget, want);
+    struct page_budget *budget = &link->set->budget;
+
+    budget_return(budget, link->pages);
+    link->pages = share ? budget_lease_share(budget, want) : budget_lease(budget, want);
     return link->pages;
 }
 

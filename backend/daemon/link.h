@@ -79,8 +79,11 @@ void link_kill(struct link *link);
 pid_t link_pid(const struct link *link);
 uint32_t link_pages(const struct link *link);
 
-/* Changes the lease: returns the old one and leases anew. The number of pages, 0: none left. */
-uint32_t link_lease(struct link *link, uint32_t want);
+/*
+ * Changes the lease: returns the old one and leases anew, all that is wanted or (`share`) at most
+ * half of what is left. The number of pages, 0: none left.
+ */
+uint32_t link_lease(struct link *link, uint32_t want, bool share);
 
 /* Tells all workers the log level. */
 void link_set_log_level(struct link_set *set, enum log_level level);

@@ -24,8 +24,8 @@
  * Xen's maptrack table has 262,144 handles for a whole backend domain by default, and gntdev takes
  * two per page in a PV one: the default total is then all there is.
  */
-#define DEFAULT_PAGES            131072u
-#define DEFAULT_PAGES_PER_DEVICE 65536u
+#define DEFAULT_PAGES            65536u
+#define DEFAULT_PAGES_PER_DEVICE 16384u
 #define MAX_PAGES                (1ull << 28)
 #define DEFAULT_MAX_RECOVERIES   5u
 #define MAX_RECOVERIES           1000000u
@@ -47,9 +47,9 @@ static const struct argp_option option_table[] = {
     {"syslog", OPT_SYSLOG, NULL, 0, "log to syslog (facility daemon) instead of stderr", 0},
     {"control", OPT_CONTROL, "PATH", 0, "control socket (default " VIOMMU_CONTROL_PATH ")", 0},
     {"pages", OPT_PAGES, "N", 0,
-     "grant pages that all guests together may have mapped (default 131072)", 0},
+     "grant pages that all guests together may have mapped (default 65536)", 0},
     {"pages-per-device", OPT_PAGES_PER_DEVICE, "N", 0,
-     "grant pages of a device without max-pages= in its configuration (default 65536)", 0},
+     "grant pages of a device without max-pages= in its configuration (default 16384)", 0},
     {"state-dir", OPT_STATE_DIR, "DIR", 0,
      "keep what a successor of a worker needs in files here, not in memory that systemd keeps", 0},
     {"max-recoveries", OPT_MAX_RECOVERIES, "N", 0,

@@ -211,10 +211,9 @@ static int read_config(struct sdevice *dev, struct config_device *out)
 
 static int lease_pages(struct sdevice *dev, const struct config_device *config)
 {
-    uint32_t want = config_has(config, CONFIG_MAX_PAGES)
-                        ? config->max_pages
-                        : (uint32_t)dev->env->options->pages_per_device;
-    uint32_t got = link_lease(dev->link, want);
+    bool share = !config_has(config, CONFIG_MAX_PAGES);
+    uint32_t want = share ? (uint32_t)dev->env->options->pages_per_device : config->max_pages;
+    uint32_t got = link_lease(dev->link, want, share);
 
     if (got == 0) {
         set_why(dev, "the budget of grant pages is used up (xen-viommud --pages)");
@@ -224,6 +223,7 @@ static int lease_pages(struct sdevice *dev, const struct config_device *config)
         log_guest(&dev->admin_limit,
                   "%s: only %u of %u grant pages are left for it (xen-viommud --pages)", dev->name,
                   got, want);
+    dev->pages = got;
     return 0;
 }
 

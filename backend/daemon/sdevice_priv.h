@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The insides of a supervised device, shared by sdevice.c (state machine, worker),
- * sdevice_endpoints.c (the administrator's endpoints) and sdevice_recover.c (state file, successor).
+ * sdevice_endpoints.c (the administrator's endpoints) and sdevice_recover.c (state file,
+ * successor).
  *
  * Invariants:
  * - xs is NULL once the directory has vanished; nothing is published then.
@@ -66,8 +67,9 @@ struct sdevice {
 
     int state_fd; /* of the state file; -1: none */
     uint64_t state_size;
-    uint32_t pages;  /* leased last */
-    bool recovering; /* a successor has not answered yet */
+    uint32_t state_pages;                      /* leased when it was made */
+    uint32_t pages;                            /* leased last */
+    bool recovering;                           /* a successor has not answered yet */
     char recovered_value[CONFIG_SUMMARY_SIZE]; /* its viommu-endpoints so far */
     uint64_t recovery_began_ms, recovery_ms;
     uint64_t recoveries;

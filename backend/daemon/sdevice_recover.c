@@ -30,16 +30,18 @@ void sdevice_renew_state(struct sdevice *dev, const struct config_device *config
     uint64_t size = statefile_size(mappings, def.max_map_pages);
     int fd;
 
-    if (dev->state_fd >= 0 && size == dev->state_size)
+    if (dev->state_fd >= 0 && size == dev->state_size && dev->pages == dev->state_pages)
         return;
     sdevice_drop_state(dev);
-    fd = size > 0 ? state_store_create(dev->env->states, dev->domid, dev->number, size) : -EFBIG;
+    fd = size > 0 ? state_store_create(dev->env->states, dev->domid, dev->number, dev->pages, size)
+                  : -EFBIG;
     if (fd < 0) {
         log_warn("%s: no state file, its worker cannot be replaced: %s", dev->name, strerror(-fd));
         return;
     }
     dev->state_fd = fd;
     dev->state_size = size;
+    dev->state_pages = dev->pages;
 }
 
 void sdevice_drop_state(struct sdevice *dev)
@@ -54,7 +56,7 @@ void sdevice_drop_state(struct sdevice *dev)
 
 bool sdevice_adopt_state(struct sdevice *dev)
 {
-    int fd = state_store_adopt(dev->env->states, dev->domid, dev->number);
+    int fd = state_store_adopt(dev->env->states, dev->domid, dev->number, &dev->pages);
 
     if (fd < 0)
         return false;
@@ -110,7 +112,6 @@ static bool within_limit(struct sdevice *dev)
 
 static int start_successor(struct sdevice *dev, const char *how)
 {
-    uint32_t want = dev->pages > 0 ? dev->pages : (uint32_t)dev->env->options->pages_per_device;
     int r = link_new(&dev->link, &dev->env->links, dev->name, sdevice_on_lost, dev);
 
     if (r < 0) {
@@ -119,7 +120,8 @@ static int start_successor(struct sdevice *dev, const char *how)
                  "the backend's worker was lost (%s), no other starts: %s", how, strerror(-r));
         return r;
     }
-    if (link_lease(dev->link, want) == 0) {
+    /* What the dead one had: its guest may be using all of it. */
+    if (link_lease(dev->link, dev->pages, false) == 0) {
         dev->link = link_stop(dev->link);
         snprintf(dev->why, sizeof(dev->why), "the budget of grant pages is used up");
         return -ENOMEM;

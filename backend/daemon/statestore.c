@@ -21,7 +21,7 @@
 #include "common/notify.h"
 #include "common/strutil.h"
 
-#define NAME_SIZE       40
+#define NAME_SIZE       48
 #define LISTEN_FD_FIRST 3
 #define MAX_LISTEN_FDS  65536u
 
@@ -38,15 +38,16 @@ struct state_store {
     struct kept *kept;
 };
 
-static void make_name(char name[NAME_SIZE], uint32_t domid, uint32_t number)
+/* "viommu-DOMID-NUMBER-PAGES"; the part before PAGES is the device's. */
+static void make_prefix(char prefix[NAME_SIZE], uint32_t domid, uint32_t number)
 {
-    snprintf(name, NAME_SIZE, "viommu-%u-%u", (unsigned)domid, (unsigned)number);
+    snprintf(prefix, NAME_SIZE, "viommu-%u-%u-", (unsigned)domid, (unsigned)number);
 }
 
-static struct kept *find(struct state_store *s, const char *name)
+static struct kept *find(struct state_store *s, const char *prefix)
 {
     for (struct kept *k = s->kept; k; k = k->next) {
-        if (strcmp(k->name, name) == 0)
+        if (strncmp(k->name, prefix, strlen(prefix)) == 0)
             return k;
     }
     return NULL;
@@ -58,7 +59,7 @@ static struct kept *add(struct state_store *s, const char *name, int fd)
 
     if (!k)
         return NULL;
-    snprintf(k->name, sizeof(k->name), "%s", name);
+    memcpy(k->name, name, strnlen(name, sizeof(k->name) - 1));
     k->fd = fd;
     k->next = s->kept;
     s->kept = k;
@@ -126,6 +127,34 @@ static void take_listen_fds(struct state_store *s)
 /* --- life ---------------------------------------------------------------------------------------
  */
 
+/* Notes what is there; a file is opened when its device asks for it. */
+static int list_dir(struct state_store *s)
+{
+    int fd = openat(s->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+
+    if (!dir) {
+        r = -errno;
+        if (fd >= 0)
+            close(fd);
+        return r;
+    }
+    while (r == 0 && (entry = readdir(dir)) != NULL) {
+        if (strncmp(entry->d_name, "viommu-", 7) == 0 && strlen(entry->d_name) < NAME_SIZE &&
+            !add(s, entry->d_name, -1))
+            r = -ENOMEM;
+    }
+    closedir(dir);
+    return r;
+}
+
+static int open_dir(struct state_store *s, const char *dir)
+{
+    s->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return s->dir < 0 ? -errno : list_dir(s);
+}
+
 int state_store_new(struct state_store **out, const char *dir)
 {
     struct state_store *s = calloc(1, sizeof(*s));
@@ -135,13 +164,10 @@ int state_store_new(struct state_store **out, const char *dir)
         return -ENOMEM;
     s->dir = -1;
     take_listen_fds(s);
-    if (dir) {
-        s->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (s->dir < 0) {
-            r = -errno;
-            state_store_free(s);
-            return r;
-        }
+    r = dir ? open_dir(s, dir) : 0;
+    if (r < 0) {
+        state_store_free(s);
+        return r;
     }
     *out = s;
     return 0;
@@ -176,51 +202,37 @@ static ino_t file_of(int fd)
     return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-int state_store_adopt(struct state_store *s, uint32_t domid, uint32_t number)
+int state_store_adopt(struct state_store *s, uint32_t domid, uint32_t number, uint32_t *pages_out)
 {
-    char name[NAME_SIZE];
+    char prefix[NAME_SIZE];
     struct kept *k;
     int fd;
 
-    make_name(name, domid, number);
-    k = find(s, name);
-    if (s->dir >= 0) {
-        if (!k)
-            k = add(s, name, -1);
-        if (!k)
-            return -ENOMEM;
-        k->owned = true;
-        fd = openat(s->dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-        k->file = file_of(fd);
-        return fd < 0 ? -errno : fd;
-    }
-    if (!k || k->fd < 0)
+    make_prefix(prefix, domid, number);
+    k = find(s, prefix);
+    if (!k || k->owned || parse_u32(k->name + strlen(prefix), UINT32_MAX, pages_out) < 0)
         return -ENOENT;
-    fd = k->fd;
+    fd = s->dir >= 0 ? openat(s->dir, k->name, O_RDWR | O_NOFOLLOW | O_CLOEXEC) : k->fd;
+    if (fd < 0)
+        return -ENOENT;
     k->fd = -1;
     k->owned = true;
     k->file = file_of(fd);
     return fd;
 }
 
-static void remove_stray_files(struct state_store *s)
+static void drop(struct state_store *s, struct kept **at)
 {
-    int fd = openat(s->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    const struct dirent *entry;
+    struct kept *k = *at;
 
-    if (!dir) {
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    while ((entry = readdir(dir)) != NULL) {
-        const struct kept *k = find(s, entry->d_name);
-
-        if (strncmp(entry->d_name, "viommu-", 7) == 0 && (!k || !k->owned))
-            (void)unlinkat(s->dir, entry->d_name, 0);
-    }
-    closedir(dir);
+    *at = k->next;
+    if (k->fd >= 0)
+        close(k->fd);
+    if (s->dir >= 0)
+        (void)unlinkat(s->dir, k->name, 0);
+    else
+        tell_manager("FDSTOREREMOVE=1", k->name, -1);
+    free(k);
 }
 
 void state_store_adopted_all(struct state_store *s)
@@ -228,20 +240,11 @@ void state_store_adopted_all(struct state_store *s)
     struct kept **at = &s->kept;
 
     while (*at) {
-        struct kept *k = *at;
-
-        if (k->owned) {
-            at = &k->next;
-            continue;
-        }
-        *at = k->next;
-        if (k->fd >= 0)
-            close(k->fd);
-        tell_manager("FDSTOREREMOVE=1", k->name, -1);
-        free(k);
+        if ((*at)->owned)
+            at = &(*at)->next;
+        else
+            drop(s, at);
     }
-    if (s->dir >= 0)
-        remove_stray_files(s);
 }
 
 static int make_file(const struct state_store *s, const char *name)
@@ -267,58 +270,54 @@ static int set_size(const struct state_store *s, int fd, uint64_t size)
     return 0;
 }
 
-static void forget(struct state_store *s, const char *name)
+static void forget(struct state_store *s, const char *prefix)
 {
-    for (struct kept **at = &s->kept; *at; at = &(*at)->next) {
-        struct kept *k = *at;
+    struct kept **at = &s->kept;
 
-        if (strcmp(k->name, name) != 0)
-            continue;
-        *at = k->next;
-        if (k->fd >= 0)
-            close(k->fd);
-        free(k);
-        break;
+    while (*at) {
+        if (strncmp((*at)->name, prefix, strlen(prefix)) == 0)
+            drop(s, at);
+        else
+            at = &(*at)->next;
     }
-    if (s->dir >= 0)
-        (void)unlinkat(s->dir, name, 0);
-    else
-        tell_manager("FDSTOREREMOVE=1", name, -1);
 }
 
-int state_store_create(struct state_store *s, uint32_t domid, uint32_t number, uint64_t size)
+int state_store_create(struct state_store *s, uint32_t domid, uint32_t number, uint32_t pages,
+                       uint64_t size)
 {
-    char name[NAME_SIZE];
+    char prefix[NAME_SIZE], name[NAME_SIZE];
     struct kept *k;
     int fd, r;
 
-    make_name(name, domid, number);
-    forget(s, name);
+    make_prefix(prefix, domid, number);
+    forget(s, prefix);
+    snprintf(name, sizeof(name), "viommu-%u-%u-%u", (unsigned)domid, (unsigned)number,
+             (unsigned)pages);
     k = add(s, name, -1);
     if (!k)
         return -ENOMEM;
     k->owned = true;
-    fd = make_file(s, name);
+    fd = make_file(s, k->name);
     r = fd < 0 ? fd : set_size(s, fd, size);
     if (r < 0) {
         if (fd >= 0)
             close(fd);
-        forget(s, name);
+        forget(s, prefix);
         return r;
     }
     k->file = file_of(fd);
     if (s->dir < 0)
-        tell_manager("FDSTORE=1", name, fd);
+        tell_manager("FDSTORE=1", k->name, fd);
     return fd;
 }
 
 void state_store_remove(struct state_store *s, uint32_t domid, uint32_t number, int fd)
 {
-    char name[NAME_SIZE];
+    char prefix[NAME_SIZE];
     const struct kept *k;
 
-    make_name(name, domid, number);
-    k = find(s, name);
+    make_prefix(prefix, domid, number);
+    k = find(s, prefix);
     if (k && fd >= 0 && k->file == file_of(fd))
-        forget(s, name);
+        forget(s, prefix);
 }

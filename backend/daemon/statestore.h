@@ -20,15 +20,22 @@ struct state_store;
 MUST_CHECK int state_store_new(struct state_store **out, const char *dir);
 struct state_store *state_store_free(struct state_store *s); /* forgets nothing; returns NULL */
 
-/* The descriptor of a file that a predecessor has left (the caller's); -ENOENT. */
-MUST_CHECK int state_store_adopt(struct state_store *s, uint32_t domid, uint32_t number);
+/*
+ * The descriptor of a file that a predecessor has left (the caller's), and the pages that its
+ * device had leased; -ENOENT.
+ */
+MUST_CHECK int state_store_adopt(struct state_store *s, uint32_t domid, uint32_t number,
+                                 uint32_t *pages_out);
 
 /* After the first look at xenstore: what nobody has adopted belongs to nobody. */
 void state_store_adopted_all(struct state_store *s);
 
-/* A new empty file of so many bytes (the caller's), in place of an older one. -errno. */
+/*
+ * A new empty file of so many bytes (the caller's), in place of an older one, for a device that has
+ * leased so many pages. -errno.
+ */
 MUST_CHECK int state_store_create(struct state_store *s, uint32_t domid, uint32_t number,
-                                  uint64_t size);
+                                  uint32_t pages, uint64_t size);
 
 /*
  * The device needs its file no more, of which `fd` (closed by the caller) is a descriptor. Nothing

@@ -609,7 +609,6 @@ static int enter_container(struct host_space *space, const struct host_endpoint 
         return -EOPNOTSUPP;
     }
     group->space = space;
-    space->bytes = 0;
     return 0;
 }
 
@@ -640,6 +639,7 @@ static void space_detach(struct host_space *space, struct host_endpoint *ep)
         return;
     if (space->bytes > 0 && !group->cut_off)
         take_out(group, space->extent, space->bytes);
+    space->bytes = 0;
     group->space = NULL;
 }
 

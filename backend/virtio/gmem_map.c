@@ -212,9 +212,11 @@ uint64_t gmem_map_pages(const struct gmem *m)
 
 /* References are bits 12 to 43 and their end stays below 2^32. No address of a range has more upper
  * bits than its last one. */
+/* References from 1 to 2^32 - 1: 0 is never valid (docs/protocol.md, section 5). */
 static bool grant_range_valid(struct range gpa)
 {
-    return (gpa.last & ~GMEM_GRANT_BIT) >> (GRANT_PAGE_SHIFT + 32) == 0;
+    return (gpa.first & ~GMEM_GRANT_BIT) >> GRANT_PAGE_SHIFT != 0 &&
+           (gpa.last & ~GMEM_GRANT_BIT) >> (GRANT_PAGE_SHIFT + 32) == 0;
 }
 
 int gmem_check(struct gmem *m, struct range gpa, bool write)

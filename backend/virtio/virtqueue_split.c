@@ -3,6 +3,12 @@
  * Split virtqueues (virtio 1.3, 2.7). Everything in the three areas is the guest's and changes
  * under us: one atomic load per word, checks and uses on the value loaded. Little-endian.
  *
+ * Four orders matter, two at each end, and each is named where it is made: look() and
+ * split_publish() for the data, split_publish() and split_want_kicks() for the notifications.
+ * Everything else may be relaxed: descriptors and ring entries are loaded behind look(), used
+ * elements are stored before split_publish(), and a "no kicks, please" that comes late costs a
+ * kick.
+ *
  * Areas: 16 bytes per descriptor; available ring {flags, idx, ring[size], used_event}; used ring
  * {flags, idx, {id, len}[size], avail_event}, 16-bit words but id and len of 32 bits.
  */
@@ -176,8 +182,9 @@ static bool split_publish(struct virtqueue *vq)
 
     if (before == now)
         return false;
-    /* Release: buffers and elements are written before the index that shows them; pairs with the
-     * driver's read barrier between used idx and the element (virtio 1.3, 2.7.8.2). */
+    /* Release: all that we did with the buffers (reads of requests and descriptors, writes of
+     * answers and elements) comes before the index that gives them back; pairs with the driver's
+     * read barrier between used idx and the element (virtio 1.3, 2.7.8.2). */
     __atomic_store_n(&vq->split.used_head[USED_IDX], htole16(now), __ATOMIC_RELEASE);
     vq->published = now;
     /* Full: our store of used idx before our load of the driver's wish. The driver stores its wish

@@ -489,12 +489,14 @@ void vx_disconnect(struct vx *vx, bool final)
 	vx_area_free(&vx->requests.area);
 	vx_area_free(&vx->control_area);
 	vx->control = NULL;
-	vx_static_free(vx);
 	/* One that waits to start over must stay in state 1. */
 	if (open || final)
 		xenbus_switch_state(vx->xdev, XenbusStateClosed);
-	if (final)
+	/* The map does not change: a new connection offers the same again. */
+	if (final) {
+		vx_static_free(vx);
 		vx->config_known = false;
+	}
 }
 
 /* The driver never learns of it: its queues and what it mapped stay. */

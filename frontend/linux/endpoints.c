@@ -52,30 +52,37 @@ static bool is_ours(struct vx *vx, struct device *dev)
 /* ---- PCI -------------------------------------------------------------------------- */
 
 #ifdef CONFIG_PCI
-static struct vx_endpoint *find_pci(struct vx *vx, struct pci_dev *pdev)
+/* Hotplug calls this as well as we do: the mutex may or may not be held. */
+static bool find_pci(struct vx *vx, struct pci_dev *pdev, u32 *id)
 {
 	struct vx_endpoint *endpoint;
+	bool found = false;
 
+	spin_lock(&vx->endpoints_lock);
 	list_for_each_entry(endpoint, &vx->endpoints, list) {
 		if (endpoint->is_pci && endpoint->translated &&
 		    endpoint->segment == pci_domain_nr(pdev->bus) &&
 		    endpoint->bus == pdev->bus->number &&
-		    endpoint->devfn == pdev->devfn)
-			return endpoint;
+		    endpoint->devfn == pdev->devfn) {
+			*id = endpoint->id;
+			found = true;
+		}
 	}
-	return NULL;
+	spin_unlock(&vx->endpoints_lock);
+	return found;
 }
 
 static void pci_added(struct vx *vx, struct device *dev)
 {
-	struct vx_endpoint *endpoint = find_pci(vx, to_pci_dev(dev));
+	u32 id;
 	int err;
 
-	if (!endpoint || !vx->endpoints_allowed || dev_iommu_fwspec_get(dev))
+	if (!READ_ONCE(vx->endpoints_allowed) || dev_iommu_fwspec_get(dev) ||
+	    !find_pci(vx, to_pci_dev(dev), &id))
 		return;
-	err = set_fwspec(vx, dev, endpoint->id);
+	err = set_fwspec(vx, dev, id);
 	if (err)
-		dev_err(dev, "endpoint %#x cannot be set up (%d)\n", endpoint->id, err);
+		dev_err(dev, "endpoint %#x cannot be set up (%d)\n", id, err);
 }
 
 /*
@@ -87,14 +94,12 @@ static void pci_reprobe(struct vx *vx, struct vx_endpoint *endpoint)
 	struct pci_dev *pdev = pci_get_domain_bus_and_slot(endpoint->segment,
 							   endpoint->bus,
 							   endpoint->devfn);
-	struct pci_bus *bus;
+	struct pci_bus *bus = pci_find_bus(endpoint->segment, endpoint->bus);
 
-	if (!pdev)
-		return;
-	if (!is_ours(vx, &pdev->dev)) {
+	if (bus && !(pdev && is_ours(vx, &pdev->dev))) {
 		pci_lock_rescan_remove();
-		bus = pdev->bus;
-		pci_stop_and_remove_bus_device(pdev);
+		if (pdev)
+			pci_stop_and_remove_bus_device(pdev);
 		pci_rescan_bus(bus);
 		pci_unlock_rescan_remove();
 	}
@@ -208,7 +213,9 @@ static void endpoint_show(struct vx *vx, struct vx_endpoint *endpoint)
 				 "endpoint %#x: no IOMMU is programmed for the PCI device, so it keeps its own DMA\n",
 				 endpoint->id);
 		endpoint->refused = true;
-	} else if (endpoint->is_pci) {
+	} else if (endpoint->is_pci && !endpoint->shown) {
+		/* Once: one that comes later is seen when it is added. */
+		endpoint->shown = true;
 		pci_reprobe(vx, endpoint);
 	}
 	if (!err)
@@ -235,6 +242,15 @@ static void endpoint_hide(struct vx *vx, struct vx_endpoint *endpoint)
 		pci_dev_put(pdev);
 	}
 #endif
+}
+
+static void endpoint_drop(struct vx *vx, struct vx_endpoint *endpoint)
+{
+	endpoint_hide(vx, endpoint);
+	spin_lock(&vx->endpoints_lock);
+	list_del(&endpoint->list);
+	spin_unlock(&vx->endpoints_lock);
+	kfree(endpoint);
 }
 
 /* ---- the list -------------------------------------------------------------------------- */
@@ -312,7 +328,9 @@ static void note_group(struct vx *vx, char *group)
 		endpoint = kmemdup(&wanted, sizeof(wanted), GFP_KERNEL);
 		if (!endpoint)
 			return;
+		spin_lock(&vx->endpoints_lock);
 		list_add_tail(&endpoint->list, &vx->endpoints);
+		spin_unlock(&vx->endpoints_lock);
 	}
 	endpoint->seen = true;
 }
@@ -336,9 +354,7 @@ static void read_list(struct vx *vx)
 	list_for_each_entry_safe(endpoint, next, &vx->endpoints, list) {
 		if (endpoint->seen)
 			continue;
-		endpoint_hide(vx, endpoint);
-		list_del(&endpoint->list);
-		kfree(endpoint);
+		endpoint_drop(vx, endpoint);
 	}
 }
 
@@ -365,9 +381,7 @@ void vx_endpoints_remove(struct vx *vx)
 	mutex_lock(&vx->endpoints_mutex);
 	vx->endpoints_allowed = false;
 	list_for_each_entry_safe(endpoint, next, &vx->endpoints, list) {
-		endpoint_hide(vx, endpoint);
-		list_del(&endpoint->list);
-		kfree(endpoint);
+		endpoint_drop(vx, endpoint);
 	}
 	mutex_unlock(&vx->endpoints_mutex);
 }

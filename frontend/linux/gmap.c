@@ -133,11 +133,14 @@ static int grant_all(struct vx *vx)
 	unsigned long pfn;
 	int err;
 
+	if (!list_empty(&vx->runs))
+		return 0;
 	for (pfn = 0; next_run(&pfn, &pages); pfn += pages) {
 		err = pages > INT_MAX ? -E2BIG : grant_run(vx, pfn, pages);
 		if (err) {
 			dev_err(&vx->xdev->dev, "grants=static: %lu pages from %#llx cannot be granted (%d): raise max_grant_frames\n",
 				pages, (u64)pfn << PAGE_SHIFT, err);
+			vx_static_free(vx);
 			return err;
 		}
 	}
@@ -213,13 +216,45 @@ void vx_static_directory_free(struct vx *vx)
 	vx->map_pages = NULL;
 }
 
+/* True when none of the run is granted any more. */
+static bool end_run(struct vx_run *run)
+{
+	while (run->pages && gnttab_try_end_foreign_access(run->ref + run->pages - 1))
+		run->pages--;
+	return !run->pages;
+}
+
+/*
+ * Ends the map's grants. The pages are anybody's, or free: they cannot be held
+ * as the driver's pages are, so what the backend still has mapped stays granted
+ * and is tried again next time.
+ */
 void vx_static_free(struct vx *vx)
 {
 	struct vx_run *run;
 	struct vx_run *next;
 
-	list_for_each_entry_safe(run, next, &vx->runs, list) {
-		vx_end_run(run->ref, run->pages, run->addr);
+	list_for_each_entry(run, &vx->runs, list) {
+		if (!end_run(run))
+			vx_quarantined(run->pages, run->addr);
+	}
+	list_splice_init(&vx->runs, &vx->stale_runs);
+	list_for_each_entry_safe(run, next, &vx->stale_runs, list) {
+		if (!end_run(run))
+			continue;
+		list_del(&run->list);
+		kfree(run);
+	}
+}
+
+/* The module goes: what is still granted stays so for good. */
+void vx_static_forget(struct vx *vx)
+{
+	struct vx_run *run;
+	struct vx_run *next;
+
+	vx_static_free(vx);
+	list_for_each_entry_safe(run, next, &vx->stale_runs, list) {
 		list_del(&run->list);
 		kfree(run);
 	}

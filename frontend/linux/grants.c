@@ -5,7 +5,7 @@
  *
  * A reference that the backend still uses when it has to end is handed to the
  * kernel's own list of deferred references, which keeps the page and retries:
- * it is never used for anything else before.
+ * neither is used for anything else before.
  */
 #include <linux/atomic.h>
 #include <linux/mm.h>
@@ -161,8 +161,21 @@ void vx_mapping_grant(struct vx *vx, struct mirror_mapping *mapping)
 	mapping->granted = true;
 }
 
-/* Ends grants of pages that are not ours. */
-void vx_end_run(grant_ref_t ref, unsigned int pages, u64 phys)
+/* Counts pages that the backend still has mapped, and says so. */
+void vx_quarantined(unsigned int pages, u64 phys)
+{
+	if (pages)
+		pr_err_ratelimited("virtio_xenbus: the backend still uses %u pages from %#llx that it had to let go of; they are kept until it does (%d so far)\n",
+				   pages, phys,
+				   atomic_add_return(pages, &quarantined));
+}
+
+/*
+ * Ends grants of pages that the driver had mapped. With lazy flushing its
+ * caller may have freed a page before the UNMAP was even sent: such a page
+ * cannot be held, and its reference is given up for good.
+ */
+static void end_run(grant_ref_t ref, unsigned int pages, u64 phys)
 {
 	unsigned int kept = 0;
 	unsigned int i;
@@ -174,20 +187,17 @@ void vx_end_run(grant_ref_t ref, unsigned int pages, u64 phys)
 		if (gnttab_try_end_foreign_access(ref + i))
 			continue;
 		page = pfn_to_page(PHYS_PFN(phys) + i);
-		get_page(page);
-		gnttab_end_foreign_access(ref + i, page);
+		if (get_page_unless_zero(compound_head(page)))
+			gnttab_end_foreign_access(ref + i, page);
 		kept++;
 	}
-	if (kept)
-		pr_err_ratelimited("virtio_xenbus: the backend still uses %u pages from %#llx that it had to let go of; they are kept until it does (%d so far)\n",
-				   kept, phys,
-				   atomic_add_return(kept, &quarantined));
+	vx_quarantined(kept, phys);
 }
 
 void vx_mapping_release(struct mirror *mirror, struct mirror_mapping *mapping)
 {
 	if (mapping->granted)
-		vx_end_run(mapping->ref, mapping->pages, mapping->phys);
+		end_run(mapping->ref, mapping->pages, mapping->phys);
 	else
 		gnttab_free_grant_reference_seq(mapping->ref, mapping->pages);
 	atomic_sub(mapping->pages, &grants_reserved);

@@ -302,7 +302,9 @@ static void vx_init(struct vx *vx)
 	hash_init(vx->prepared);
 	mirror_init(&vx->mirror, vx_mapping_release);
 	INIT_LIST_HEAD(&vx->runs);
+	INIT_LIST_HEAD(&vx->stale_runs);
 	mutex_init(&vx->endpoints_mutex);
+	spin_lock_init(&vx->endpoints_lock);
 	INIT_LIST_HEAD(&vx->endpoints);
 }
 
@@ -317,6 +319,7 @@ static void vx_free(struct vx *vx)
 	cancel_delayed_work_sync(&vx->work);
 	virtio_unregister(vx);
 	cancel_delayed_work_sync(&vx->work);
+	vx_static_forget(vx);
 	if (vx->node_added)
 		device_remove_software_node(&xdev->dev);
 	kfree(vx->node.name);

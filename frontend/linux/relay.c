@@ -167,8 +167,10 @@ static void shadow_publish(struct vx_shadow *shadow)
 void vx_rings_clear(struct vx *vx)
 {
 	struct vx_shadow *both[] = { &vx->requests, &vx->events };
+	unsigned long flags;
 	unsigned int i;
 
+	spin_lock_irqsave(&vx->event_lock, flags);
 	for (i = 0; i < ARRAY_SIZE(both); i++) {
 		memset(both[i]->area.va, 0, both[i]->area.pages * XEN_PAGE_SIZE);
 		both[i]->avail_idx = 0;
@@ -183,6 +185,7 @@ void vx_rings_clear(struct vx *vx)
 		shadow_post(&vx->events, i);
 	}
 	shadow_publish(&vx->events);
+	spin_unlock_irqrestore(&vx->event_lock, flags);
 }
 
 /*
@@ -662,11 +665,14 @@ bool vx_relay_events(struct vx *vx)
 	unsigned long flags;
 
 	spin_lock_irqsave(&vx->event_lock, flags);
-	while (shadow->used && vx->vqs[VX_EVENT_QUEUE] &&
-	       le16_to_cpu(READ_ONCE(shadow->used->idx)) != shadow->used_idx) {
+	while (shadow->used && vx->vqs[VX_EVENT_QUEUE]) {
+		u16 waiting = le16_to_cpu(READ_ONCE(shadow->used->idx)) - shadow->used_idx;
 		struct vring_used_elem *elem;
 		u32 id;
 
+		/* More than there are buffers: nothing of it is believed. */
+		if (!waiting || waiting > shadow->size)
+			break;
 		virt_rmb(); /* the index before what it covers */
 		elem = &shadow->used->ring[shadow->used_idx & (shadow->size - 1)];
 		id = le32_to_cpu(READ_ONCE(elem->id));

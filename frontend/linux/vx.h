@@ -152,6 +152,7 @@ struct vx_endpoint {
 	bool is_pci;
 	bool seen;
 	bool refused;
+	bool shown;
 	int segment;
 	unsigned int bus;
 	unsigned int devfn;
@@ -222,10 +223,14 @@ struct vx {
 	u16 events_seen;
 
 	struct list_head runs;
+	/* What the backend had not let go of when the map ended. */
+	struct list_head stale_runs;
 	struct vx_area *map_pages;
 	unsigned int map_page_count;
 
 	struct mutex endpoints_mutex;
+	/* Both to change the list, either to read it. */
+	spinlock_t endpoints_lock;
 	struct list_head endpoints;
 	bool endpoints_allowed;
 	struct notifier_block first_nb[2];
@@ -283,7 +288,7 @@ void vx_area_free(struct vx_area *area);
 int vx_mapping_reserve(struct vx *vx, struct mirror_mapping *mapping);
 void vx_mapping_grant(struct vx *vx, struct mirror_mapping *mapping);
 void vx_mapping_release(struct mirror *mirror, struct mirror_mapping *mapping);
-void vx_end_run(grant_ref_t ref, unsigned int pages, u64 phys);
+void vx_quarantined(unsigned int pages, u64 phys);
 unsigned int vx_refs_per_frame(void);
 
 /* gmap.c */
@@ -291,6 +296,7 @@ int vx_static_possible(struct vx *vx);
 int vx_static_publish(struct vx *vx);
 void vx_static_directory_free(struct vx *vx);
 void vx_static_free(struct vx *vx);
+void vx_static_forget(struct vx *vx);
 
 /* endpoints.c */
 int vx_endpoints_init(struct vx *vx);

@@ -5,7 +5,7 @@
  * among the steps, so that the garbage meets a device that has state. After each step the pages
  * mapped, the pins and the tables must agree; after a disconnect nothing is left.
  *
- * The layout of the rings follows a bit of the input, where the device offers both.
+ * The layout of the rings follows a bit of the input.
  */
 #include <config.h>
 
@@ -36,13 +36,20 @@ enum header_flags {
     H_ODD_RINGS = 128,
 };
 
+/* In the byte with the second queue's size. */
+enum more_flags {
+    M_IN_ORDER = 32,
+    M_RING_RESET = 64,
+    M_ANY_SIZE = 128, /* packed rings need no power of two */
+};
+
 struct frontend {
     struct fuzz_guest g;
     struct guest_arena arena;
     struct guest_ring ring[VIOMMU_N_QUEUES];
     struct device_connection c;
     size_t next_buffer;
-    uint8_t flags, sizes;
+    uint8_t flags, size[VIOMMU_N_QUEUES];
 };
 
 static uint8_t *control(struct frontend *f)
@@ -84,9 +91,13 @@ static void rings_init(struct frontend *f)
     f->arena = (struct guest_arena){.memory = f->g.mem + RING_PAGE * PAGE,
                                     .address = base,
                                     .size = (RAM_PAGE - RING_PAGE) * PAGE};
-    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++)
-        FUZZ_CHECK(
-            guest_ring_init(&f->ring[q], &f->arena, 1u << (f->sizes >> 4 * q) % 5, f->c.features));
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+        uint32_t size = 1u << f->size[q] % 5;
+
+        if (f->size[1] & M_ANY_SIZE && f->c.features & VIRTIO_F_RING_PACKED)
+            size = 1u + f->size[q] % 16;
+        FUZZ_CHECK(guest_ring_init(&f->ring[q], &f->arena, size, f->c.features));
+    }
 }
 
 static void rings_offer(struct frontend *f)
@@ -128,7 +139,7 @@ static void connect(struct frontend *f, struct fuzz_in *in)
 {
     char why[200];
 
-    f->sizes = fuzz_u8(in);
+    fuzz_take(in, f->size, sizeof(f->size));
     memset(control(f), 0, PAGE);
     put(f, CONTROL_F_MAGIC, CONTROL_MAGIC);
     put(f, CONTROL_F_VERSION, CONTROL_VERSION);
@@ -142,6 +153,10 @@ static void connect(struct frontend *f, struct fuzz_in *in)
         f->c.features |= VIRTIO_F_EVENT_IDX;
     if (f->flags & H_PACKED)
         f->c.features |= VIRTIO_F_RING_PACKED;
+    if (f->size[1] & M_IN_ORDER)
+        f->c.features |= VIRTIO_F_IN_ORDER;
+    if (f->size[1] & M_RING_RESET)
+        f->c.features |= VIRTIO_F_RING_RESET;
     f->c.features &= f->g.offered;
     rings_init(f);
     rings_offer(f);
@@ -246,7 +261,10 @@ static void step_ring_word(struct frontend *f, struct fuzz_in *in)
             le16_store(area[1] + 2 * (what >> 4 & 1), fuzz_u16(in));
         break;
     case 5:
-        if (area[1])
+        if (f->ring[what & 1].packed) /* AVAIL and USED beside the other flags */
+            le16_store(desc + 14, (uint16_t)(fuzz_u8(in) & 7) | (what & 0x40 ? 0x80 : 0) |
+                                      (what & 0x80 ? 0x8000 : 0));
+        else if (area[1])
             le16_store(area[1] + 2, (uint16_t)(le16_load(area[1] + 2) + 1 + fuzz_u8(in) % 4));
         break;
     case 6:
@@ -305,6 +323,26 @@ static void step_status(struct frontend *f, struct fuzz_in *in)
     }
 }
 
+/* Reset of one queue, and enabling it again, with its first setup or another one. */
+static void step_queue(struct frontend *f, struct fuzz_in *in)
+{
+    uint8_t v = fuzz_u8(in);
+    unsigned q = v & 1, at = CONTROL_F_QUEUE(q);
+    uint8_t *page = control(f);
+
+    if (v & 0x40) {
+        uint64_t desc = fuzz_guest_address(in);
+
+        put(f, at + QUEUE_SIZE_AT, v & 0x80 ? fuzz_u8(in) : 1u << (v >> 2) % 5);
+        le64_store(page + at + QUEUE_DESC_AT, desc);
+        le64_store(page + at + QUEUE_DRIVER_AT, v & 0x20 ? fuzz_guest_address(in) : desc + 512);
+        le64_store(page + at + QUEUE_DEVICE_AT, desc + 1024);
+    }
+    put(f, at + QUEUE_COMMAND_AT, v & 0x10 ? v : 1 + (v >> 1 & 1));
+    put(f, at + QUEUE_SEQ_AT, le32_load(page + at + QUEUE_SEQ_AT) + 1);
+    (void)device_control_event(f->g.d);
+}
+
 static void step_dma(struct frontend *f, struct fuzz_in *in)
 {
     uint8_t v = fuzz_u8(in), bytes[256];
@@ -336,9 +374,10 @@ static void step_reconnect(struct frontend *f, struct fuzz_in *in)
 }
 
 static void (*const steps[])(struct frontend *f, struct fuzz_in *in) = {
-    step_request, step_kick,    step_request,   step_ring_word,      step_kick, step_write,
-    step_request, step_kick,    step_ring_word, step_write_anywhere, step_flip, step_trouble,
-    step_dma,     step_control, step_status,    step_event_buffer,   step_reap, step_reconnect,
+    step_request,      step_kick,    step_request,   step_ring_word, step_kick,
+    step_write,        step_request, step_kick,      step_ring_word, step_write_anywhere,
+    step_flip,         step_trouble, step_dma,       step_control,   step_status,
+    step_event_buffer, step_reap,    step_reconnect, step_queue,
 };
 
 /* A device that needs a reset touches its rings no more. */

@@ -392,6 +392,17 @@ static void do_disconnect(struct dev *dev)
         feed(dev, XB_DISCONNECTED);
 }
 
+/* Once the toolstack closes, only state 6 follows: nothing that looks alive again. */
+static int write_state(struct dev *dev, enum xenbus_state state)
+{
+    const char *online = xs_fake_get(t.f, xs_fake_be(B, dev->domid, dev->devid, "online"));
+    bool closes = online && !strcmp(online, "0") && t.meanwhile_in == 0;
+    int r = publish_state(&t.xs, dev->xs, state);
+
+    FUZZ_CHECK(!closes || r < 0 || state == XENBUS_CLOSED);
+    return r;
+}
+
 static void do_state(struct dev *dev, enum xenbus_state state)
 {
     if (state == XENBUS_CLOSED)
@@ -399,7 +410,7 @@ static void do_state(struct dev *dev, enum xenbus_state state)
     if (state == XENBUS_CONNECTED)
         FUZZ_CHECK(dev->mapped);
     if (dev->xs)
-        published(dev, publish_state(&t.xs, dev->xs, state));
+        published(dev, write_state(dev, state));
 }
 
 static void do_publish(struct dev *dev)

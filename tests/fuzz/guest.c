@@ -60,24 +60,6 @@ static void hook(void *ctx)
     }
 }
 
-/* What can be offered: a packed ring where the device knows it. */
-static int new_device(struct fuzz_guest *g, struct device_config *config,
-                      const struct device_host *host)
-{
-    static const uint64_t offers[] = {
-        VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED,
-        VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX,
-    };
-    const char *why;
-    int rc = -EINVAL;
-
-    for (size_t i = 0; i < ARRAY_SIZE(offers) && rc == -EINVAL; i++) {
-        config->ring_features = offers[i];
-        rc = device_new(&g->d, config, host, &why);
-    }
-    return rc;
-}
-
 void fuzz_guest_open(struct fuzz_guest *g, bool copy, bool tight)
 {
     static const struct viommu_resv resv = {{0xfee00000, 0xfeefffff}, VIOMMU_RESV_MEM_T_MSI};
@@ -108,7 +90,8 @@ void fuzz_guest_open(struct fuzz_guest *g, bool copy, bool tight)
     config.max_map_pages = 3;
     config.max_queue_size = 16;
     config.budget = tight ? 2 : 32;
-    FUZZ_CHECK(new_device(g, &config, &host) == 0);
+    config.ring_features = DEVICE_RING_FEATURES;
+    FUZZ_CHECK(device_new(&g->d, &config, &host, &why) == 0);
     g->offered = device_features(g->d);
     for (ep.id = GUEST_EP; ep.id < GUEST_EP + 2; ep.id++) {
         ep.resv = ep.id == GUEST_EP ? &resv : NULL;

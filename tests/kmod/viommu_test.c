@@ -11,7 +11,8 @@
  *   put ID OFFSET HEX        the CPU writes          (offset in the buffer)
  *   get ID OFFSET LENGTH     the CPU reads           -> HEX
  *   free ID
- *   churn COUNT SIZE         map and unmap, COUNT times -> "COUNT NANOSECONDS"
+ *   churn COUNT SIZE         map and unmap, COUNT times -> "COUNT NS P50 P99", the
+ *                            last two for one pair
  *   hold COUNT SIZE          as many buffers at once    -> "COUNT"
  */
 #include <linux/dma-mapping.h>
@@ -25,6 +26,7 @@
 #include <linux/property.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
 
@@ -258,28 +260,49 @@ static int do_get(unsigned int id, size_t offset, size_t len)
 	return 0;
 }
 
+static int compare(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a;
+	u64 y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 /* Pairs of map and unmap, in turn coherent, single and scattered. */
 static int do_churn(unsigned int count, size_t size)
 {
 	static const enum kind kinds[] = { SINGLE, SCATTERED, COHERENT };
 	u64 started = ktime_get_ns();
+	u64 *took;
 	unsigned int i;
+	int err = 0;
 
-	for (i = 0; i < count; i++) {
+	if (!count || count > 100000)
+		return -EINVAL;
+	took = kvcalloc(count, sizeof(*took), GFP_KERNEL);
+	if (!took)
+		return -ENOMEM;
+	for (i = 0; i < count && !err; i++) {
 		struct buffer buffer = {
 			.kind = kinds[i % ARRAY_SIZE(kinds)],
 			.dir = i & 1 ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL,
 			.size = PAGE_ALIGN(size),
 		};
-		int err = make(&buffer);
+		u64 before = ktime_get_ns();
 
-		if (err)
-			return err;
-		unmake(&buffer);
+		err = make(&buffer);
+		if (!err)
+			unmake(&buffer);
+		took[i] = ktime_get_ns() - before;
 		cond_resched();
 	}
-	scnprintf(answer, TEXT_MAX, "%u %llu", count, ktime_get_ns() - started);
-	return 0;
+	started = ktime_get_ns() - started;
+	sort(took, count, sizeof(*took), compare, NULL);
+	if (!err)
+		scnprintf(answer, TEXT_MAX, "%u %llu %llu %llu", count, started,
+			  took[count / 2], took[count - 1 - count / 100]);
+	kvfree(took);
+	return err;
 }
 
 static int do_hold(unsigned int count, size_t size)

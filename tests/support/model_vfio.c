@@ -264,7 +264,7 @@ static int open_cdev(struct model_kernel *m, unsigned index)
 {
     int fd;
 
-    if (index >= m->n_devices || m->no_iommufd)
+    if (index >= m->n_devices || m->no_cdevs)
         return -ENOENT;
     fd = file_new(m, (struct model_file){.type = MODEL_FILE_CDEV, .device = &m->devices[index]});
     if (fd >= 0)
@@ -374,7 +374,7 @@ static int model_find_name(void *ctx, const char *dir, const char *prefix, char 
     m->syscalls++;
     if (r != 0)
         return -r;
-    if (!dev || m->no_iommufd || strcmp(prefix, "vfio") != 0)
+    if (!dev || m->no_cdevs || strcmp(prefix, "vfio") != 0)
         return -ENOENT;
     snprintf(out, size, "vfio%u", (unsigned)(dev - m->devices));
     return 0;
@@ -613,6 +613,8 @@ static int do_attach(const struct call_args *c)
 
 static int do_detach(const struct call_args *c)
 {
+    if (!c->file->device->table)
+        complain(c->m, "a device is detached that is not attached");
     c->file->device->table = NULL;
     return 0;
 }

@@ -100,7 +100,8 @@ struct model_kernel {
     struct model_table *tables;
     uint32_t last_id;
 
-    bool no_iommufd;     /* no /dev/iommu, no cdevs */
+    bool no_iommufd; /* no /dev/iommu */
+    bool no_cdevs;
     bool placeholders;   /* Xen scratch in /proc/iomem */
     size_t entry_limit;  /* of a container; 0: 65,535 */
     uint64_t page_sizes; /* 0: 4 KiB, 2 MiB, 1 GiB */

@@ -10,3 +10,11 @@ tests_unit_test_mirror_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/tests/unit -D_GNU_S
 tests_unit_test_mirror_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_mirror_LDADD = tests/support/libut.a $(CUNIT_LIBS)
 endif
+
+# The kernel modules are built by Kbuild, never by this Makefile.
+EXTRA_DIST += frontend/linux/Kbuild frontend/linux/Makefile frontend/linux/README.md \
+	frontend/linux/dkms.conf frontend/linux/compat.h frontend/linux/vx.h \
+	frontend/linux/main.c frontend/linux/transport.c frontend/linux/connect.c \
+	frontend/linux/relay.c frontend/linux/mirror.c frontend/linux/mirror.h \
+	frontend/linux/grants.c frontend/linux/gmap.c frontend/linux/endpoints.c \
+	tests/kmod/Kbuild tests/kmod/Makefile tests/kmod/viommu_test.c tests/kmod/viommu_vfio.c

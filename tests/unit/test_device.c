@@ -46,6 +46,7 @@ struct rig {
     struct device_connection c;
     unsigned queue_notified[VIOMMU_N_QUEUES];
     unsigned control_notified;
+    size_t maps_when_notified; /* live at the latest notification of a queue */
 };
 
 static unsigned log_lines;
@@ -64,7 +65,10 @@ static void count_log(enum log_level level, const char *line, void *ctx)
 
 static void on_queue(void *ctx, unsigned queue)
 {
-    ((struct rig *)ctx)->queue_notified[queue]++;
+    struct rig *r = ctx;
+
+    r->queue_notified[queue]++;
+    r->maps_when_notified = fake_grants_live_maps(r->f);
 }
 
 static void on_control(void *ctx)
@@ -1058,7 +1062,10 @@ static void windows_are_gone_when_the_answer_is_there(void)
     rig_close(&r);
 }
 
-/* A batch of requests shares the windows for its buffers, and none is left when it is answered. */
+/*
+ * A batch of requests shares the windows for its buffers, and none is left when it is answered:
+ * the guest may revoke at the notification.
+ */
 static void without_grant_copy_buffers_are_free_too(void)
 {
     size_t before;
@@ -1069,11 +1076,14 @@ static void without_grant_copy_buffers_are_free_too(void)
         before = fake_grants_live_maps(r.f);
         UT_EQ(attach(&r, 1), VIOMMU_S_OK);
         UT_EQ(fake_grants_live_maps(r.f), before);
+        UT_EQ(r.maps_when_notified, before);
+        r.maps_when_notified = 0;
         UT_TRUE(post_event(&r, VIOMMU_FAULT_SIZE, true) != NULL);
         provoke_fault(&r, 0x1000);
         device_deliver_faults(r.d);
         UT_EQ(event_used(&r), VIOMMU_FAULT_SIZE);
         UT_EQ(fake_grants_live_maps(r.f), before);
+        UT_EQ(r.maps_when_notified, before);
         rig_close(&r);
     } else {
         UT_TRUE(false);
@@ -1584,6 +1594,8 @@ static void queue_commands_out_of_place_are_refused(void)
     put(&r, CONTROL_F_QUEUE(0) + QUEUE_COMMAND_AT, QUEUE_COMMAND_ENABLE);
     (void)device_control_event(r.d);
     UT_EQ(attach(&r, 1), UNWRITTEN + 1);
+    UT_EQ(queue_command(&r, 0, 3), QUEUE_VERDICT_REFUSED);
+    UT_EQ(attach(&r, 1), UNWRITTEN + 1);
     /* A broken device needs more than that. */
     ring_again(&r, 0, QUEUE_SIZE);
     UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_DONE);
@@ -1594,22 +1606,31 @@ static void queue_commands_out_of_place_are_refused(void)
     UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_REFUSED);
     UT_TRUE(device_needs_reset(r.d));
     rig_close(&r);
+    /* Nor does a driver that has given up get a queue back. */
+    UT_REQUIRE(rig_run_with(&r, ALL));
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
+    UT_EQ(status(&r, READY | STATUS_FAILED), READY | STATUS_FAILED);
+    UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_ENABLE), QUEUE_VERDICT_REFUSED);
+    rig_close(&r);
 }
 
 static void a_queue_that_cannot_be_enabled_stays_reset(void)
 {
+    struct device_config config = DEVICE_CONFIG_DEFAULT;
     struct device_queue_setup good, bad;
     size_t maps;
     struct rig r;
 
-    UT_REQUIRE(rig_run_with(&r, ALL));
+    config.max_queue_size = QUEUE_SIZE;
+    UT_REQUIRE(rig_open(&r, &config, ALL) && rig_connect(&r) == 0);
+    driver_start(&r);
     good = setup_of(&r.ring[0]);
     UT_EQ(queue_command(&r, 0, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
     ring_again(&r, 0, QUEUE_SIZE);
     maps = fake_grants_live_maps(r.f);
     for (unsigned i = 0; i < 5; i++) {
         bad = good;
-        bad.size = i == 0 ? VIRTQUEUE_MAX_SIZE + 1 : bad.size;
+        bad.size = i == 0 ? QUEUE_SIZE + 1 : bad.size;
         bad.desc += i == 1 ? 8 : 0;
         bad.driver += i == 2 ? 2 : 0;
         bad.device = i == 3 ? 0 : bad.device;
@@ -1665,8 +1686,10 @@ static void a_device_reset_ends_queue_resets(void)
     memset(r.control, 0, PAGE);
     rig_frontend(&r);
     UT_EQ(rig_connect(&r), 0);
+    UT_EQ(get(&r, CONTROL_B_QUEUE_ACK(0)) + get(&r, CONTROL_B_QUEUE_ACK(1)), 0);
     driver_start(&r);
     UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+    UT_EQ(queue_command(&r, 1, QUEUE_COMMAND_RESET), QUEUE_VERDICT_DONE);
     rig_close(&r);
 }
 

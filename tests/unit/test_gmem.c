@@ -142,7 +142,9 @@ static void grant_addresses_have_exact_bounds(void)
     } cases[] = {
         {grant_address(REF, 0), grant_address(REF, 0), 0},
         {grant_address(REF, 4095), grant_address(REF, 4095), 0},
-        {grant_address(0, 0), grant_address(0, 4095), 0},
+        {grant_address(0, 0), grant_address(0, 4095), -EFAULT},
+        {grant_address(0, 4095), grant_address(1, 0), -EFAULT},
+        {grant_address(1, 0), grant_address(1, 4095), 0},
         {grant_address(LAST_REF, 0), grant_address(LAST_REF, 4095), 0},
         {grant_address(LAST_REF, 4095), grant_address(LAST_REF, 4095) + 1, -EFAULT},
         {grant_address(LAST_REF, 0), GMEM_GRANT_BIT | (1ull << 44), -EFAULT},
@@ -389,6 +391,23 @@ static void read_only_grants_serve_reads_only(void)
     UT_EQ(gmem_write(mem, gpa.first, &byte, 1), -EFAULT);
     UT_EQ(gmem_read(mem, gpa.first, &byte, 1), 0);
     UT_EQ(byte, fake_grants_memory(grants)[0]);
+    end();
+}
+
+static void read_only_runs_serve_reads_only(void)
+{
+    struct gmem_run run = run_of(0, 2, true);
+    uint8_t byte = 1;
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_write(mem, run.address, &byte, 1), -EFAULT);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    UT_EQ(gmem_read(mem, run.address, &byte, 1), 0);
+    UT_EQ(byte, fake_grants_memory(grants)[0]);
+    /* Nor through the window that serves the reads now. */
+    UT_EQ(gmem_write(mem, run.address, &byte, 1), -EFAULT);
+    UT_EQ(gmem_pin(mem, map_pages(0, 1), true), -EFAULT);
     end();
 }
 
@@ -1087,6 +1106,7 @@ static const struct ut_case cases[] = {
     UT_CASE(read_and_write_pins_of_the_same_grant_are_apart),
     UT_CASE(overlapping_grant_pins_end_one_by_one),
     UT_CASE(read_only_grants_serve_reads_only),
+    UT_CASE(read_only_runs_serve_reads_only),
     UT_CASE(map_windows_persist_and_a_pin_again_makes_no_call),
     UT_CASE(pin_over_several_windows_has_a_segment_each),
     UT_CASE(segment_of_what_is_not_pinned_is_refused),

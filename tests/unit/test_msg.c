@@ -349,6 +349,20 @@ static void budget_leases_what_is_left_and_then_nothing(void)
     UT_EQ(budget_lease(&b, 600), 600);
 }
 
+static void budget_shares_leave_something_for_the_next(void)
+{
+    struct page_budget b = {.total = 1000};
+
+    UT_EQ(budget_lease_share(&b, 600), 500);
+    UT_EQ(budget_lease_share(&b, 600), 250);
+    UT_EQ(budget_lease_share(&b, 100), 100);
+    UT_EQ(budget_lease_share(&b, 600), 75);
+    UT_EQ(budget_lease_share(&b, 600), 64); /* never less than is of use */
+    UT_EQ(b.leased, 989);
+    UT_EQ(budget_lease_share(&b, 600), 0);
+    UT_EQ(b.leased, 989);
+}
+
 static void budget_keeps_remainders_too_small_to_serve(void)
 {
     struct page_budget b = {.total = 1000};
@@ -376,6 +390,7 @@ static const struct ut_case cases[] = {
     UT_CASE(offer_round_trips),
     UT_CASE(offer_with_a_node_too_long_is_refused),
     UT_CASE(budget_leases_what_is_left_and_then_nothing),
+    UT_CASE(budget_shares_leave_something_for_the_next),
     UT_CASE(budget_keeps_remainders_too_small_to_serve),
 };
 

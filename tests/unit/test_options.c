@@ -44,8 +44,8 @@ static void defaults_make_a_supervisor_on_the_first_platform(void)
     UT_EQ(o.log_level, LOG_LEVEL_INFO);
     UT_FALSE(o.syslog);
     UT_TRUE(o.platform == &first_platform);
-    UT_EQ(o.pages, 131072);
-    UT_EQ(o.pages_per_device, 65536);
+    UT_EQ(o.pages, 65536);
+    UT_EQ(o.pages_per_device, 16384);
     UT_TRUE(strstr(o.control_path, "/xen-viommu/control.sock") != NULL);
 }
 

@@ -278,6 +278,15 @@ static void one_call_per_window_and_none_without_access(void)
     vfio_rig_stop(&t);
 }
 
+/* Nothing that unmaps rightly may cost a device its files. */
+static bool untouched(size_t index)
+{
+    struct iommu_status status;
+
+    vfio_driver.status(t.ep[index], &status);
+    return !status.cut_off && t.k.devices[index].resets == 0;
+}
+
 static void full_range_unmap_is_clipped_to_what_is_mapped(void)
 {
     UT_REQUIRE(start());
@@ -287,6 +296,7 @@ static void full_range_unmap_is_clipped_to_what_is_mapped(void)
     UT_EQ(rig_map(&t.rig, 1, 0, 0xfff, 0, MAP_RW), VIOMMU_S_OK);
     UT_EQ(rig_map(&t.rig, 1, UINT64_MAX - 0xfff, UINT64_MAX, 0x1000, MAP_RW), VIOMMU_S_OK);
     UT_EQ(rig_unmap(&t.rig, 1, 0, UINT64_MAX), VIOMMU_S_OK); /* a size that no ioctl carries */
+    UT_TRUE(untouched(0));
     UT_EQ(model_kernel_reach(&t.k, &t.k.devices[0]), 0);
     /* a mapping over the middle is not split either, also when the endpoint leaves */
     UT_EQ(rig_map(&t.rig, 1, 0, 0xfff, 0, MAP_RW), VIOMMU_S_OK);
@@ -295,6 +305,22 @@ static void full_range_unmap_is_clipped_to_what_is_mapped(void)
     VFIO_CHECK(&t);
     UT_EQ(rig_detach(&t.rig, 1, 8), VIOMMU_S_OK);
     UT_EQ(model_kernel_reach(&t.k, &t.k.devices[0]), 0);
+    vfio_rig_stop(&t);
+}
+
+static void mappings_in_any_order_leave_with_the_endpoint(void)
+{
+    UT_REQUIRE(start_with(1));
+    for (unsigned round = 0; round < 2; round++) {
+        UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
+        UT_EQ(rig_map(&t.rig, 1, 0x20000000, 0x20000fff, 0, MAP_RW), VIOMMU_S_OK);
+        UT_EQ(rig_map(&t.rig, 1, 0x10000000, 0x10000fff, 0, MAP_RW), VIOMMU_S_OK);
+        UT_EQ(rig_map(&t.rig, 1, 0x30000000, 0x30001fff, 0, MAP_R), VIOMMU_S_OK);
+        UT_EQ(rig_unmap(&t.rig, 1, 0x20000000, 0x20000fff), VIOMMU_S_OK);
+        UT_EQ(rig_detach(&t.rig, 1, 8), VIOMMU_S_OK);
+        UT_EQ(model_kernel_reach(&t.k, &t.k.devices[0]), 0);
+        UT_TRUE(untouched(0));
+    }
     vfio_rig_stop(&t);
 }
 
@@ -412,6 +438,23 @@ static void every_failing_call_of_every_verb_leaves_host_and_table_in_step(void)
         UT_EQ(vfio_rig_sweep(&t, &vfio_driver, &sweeps[i].sweep), sweeps[i].injected);
 }
 
+/* What a failed move has put back can be taken out again. */
+static void undone_move_keeps_the_account(void)
+{
+    UT_REQUIRE(vfio_rig_start(&t, &vfio_driver));
+    UT_REQUIRE(two_in_two_vdomains(&t));
+    model_kernel_fail(&t.k, MODEL_MAP_DMA, 5, 1, ENOSPC);
+    vfio_log_begin();
+    VFIO_REFUSED(&t, rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_NOMEM);
+    (void)vfio_log_end();
+    UT_EQ(rig_unmap(&t.rig, 2, 0, 10 * PAGE - 1), VIOMMU_S_OK);
+    VFIO_CHECK(&t);
+    UT_EQ(rig_detach(&t.rig, 2, 9), VIOMMU_S_OK);
+    UT_TRUE(untouched(1));
+    VFIO_CHECK(&t);
+    vfio_rig_stop(&t);
+}
+
 /* The placeholders are looked for at each first attach: not being able to look refuses. */
 static void attach_without_knowing_the_placeholders_is_refused(void)
 {
@@ -487,6 +530,32 @@ static void short_unmap_costs_the_device_its_access(void)
     VFIO_CHECK(&t);
     vfio_driver.status(t.ep[0], &status);
     UT_FALSE(status.cut_off);
+    vfio_rig_stop(&t);
+}
+
+static void rest_of_a_cut_off_group_is_refused(void)
+{
+    UT_REQUIRE(cut_off_first(false));
+    t.blocked = 1;
+    UT_EQ((int64_t)vfio_rig_add(&t, 2), -EIO);
+    UT_TRUE(strstr(t.why, "cut off") != NULL);
+    (void)vfio_log_end();
+    vfio_rig_stop(&t);
+    UT_REQUIRE(start_with(3));
+    UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
+    fill(1);
+    model_kernel_fail(&t.k, MODEL_UNMAP_DMA, 1, 1, EBUSY);
+    vfio_log_begin();
+    UT_EQ(rig_unmap(&t.rig, 1, 0, 40 * PAGE - 1), VIOMMU_S_OK);
+    t.blocked = 5;
+    VFIO_REFUSED(&t, rig_attach(&t.rig, 1, 10, 0), VIOMMU_S_DEVERR);
+    /* once all are out, all come back */
+    UT_EQ(rig_detach(&t.rig, 1, 8), VIOMMU_S_OK);
+    UT_EQ(rig_attach(&t.rig, 1, 10, 0), VIOMMU_S_OK);
+    UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
+    t.blocked = 0;
+    (void)vfio_log_end();
+    VFIO_CHECK(&t);
     vfio_rig_stop(&t);
 }
 
@@ -663,12 +732,15 @@ int main(int argc, char **argv)
         UT_CASE(removed_endpoint_reaches_nothing_and_closes_its_group),
         UT_CASE(one_call_per_window_and_none_without_access),
         UT_CASE(full_range_unmap_is_clipped_to_what_is_mapped),
+        UT_CASE(mappings_in_any_order_leave_with_the_endpoint),
         UT_CASE(entry_limit_is_nomem_and_shown),
         UT_CASE(entry_limit_of_a_replay_is_nomem),
         UT_CASE(every_failing_call_of_every_verb_leaves_host_and_table_in_step),
         UT_CASE(attach_without_knowing_the_placeholders_is_refused),
+        UT_CASE(undone_move_keeps_the_account),
         UT_CASE(move_that_cannot_be_undone_ends_blocked),
         UT_CASE(short_unmap_costs_the_device_its_access),
+        UT_CASE(rest_of_a_cut_off_group_is_refused),
         UT_CASE(companion_of_a_cut_off_device_is_told_to_end),
         UT_CASE(revival_that_fails_leaves_the_device_cut_off),
         UT_CASE(companion_gets_the_device_and_a_lifeline),

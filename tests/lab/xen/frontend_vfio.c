@@ -35,7 +35,8 @@ static bool device_copies(uint64_t from, uint64_t to)
 
     snprintf(commands, sizeof(commands), "read 0x%" PRIx64 " %zu write 0x%" PRIx64 " %zu", from,
              SAMPLE, to, SAMPLE);
-    if (device(text, sizeof(text), commands) && !strstr(text, "refused")) {
+    if (device(text, sizeof(text), commands) && strstr(text, "write 0x") &&
+        !strstr(text, "refused")) {
         return true;
     }
     comment("the companion says: %s", text);

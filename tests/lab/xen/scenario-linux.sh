@@ -13,6 +13,16 @@ linux_asks() {
             xen-viommud $(cat /lab/daemon-options 2>/dev/null) >/dev/console 2>&1 &
             echo $! >/run/lab-daemon.pid'
         ;;
+    linux-has-mapping) in_drv "viommuctl mappings $device | grep -i $2" ;;
+    linux-suspend) xenstore-write "/local/domain/$guest/control/shutdown" suspend ;;
+    linux-storm) xenstore-write "/local/domain/$linux_neighbour/data/lab/storm" "$2" ;;
+    linux-endpoint)
+        if [ "$2" = add ]; then
+            in_drv "viommuctl endpoint add $device id=$3 driver=soft"
+        else
+            in_drv "viommuctl endpoint remove $device $3"
+        fi
+        ;;
     linux-destroy-backend) xl destroy "$linux_drv" ;;
     *) return 124 ;;
     esac
@@ -60,23 +70,27 @@ run_linux() {
         in_drv "viommuctl endpoint add $device id=8 driver=soft"
     xl unpause "$name"
     started=$(now)
-    check "$name: the guest ran to its end" serve_guest 300
+    check "$name: the guest ran to its end" serve_guest 600
     comment "$name: it took $(($(now) - started)) cs"
     relay_tap
     # The whole story for the serial log.
     sed "s/^/LINUX /" "/var/log/xen/console/guest-$name.log" | tr -d '\r' | grep -v 'TAP ok'
-    xl destroy "$name"
-    check "$name: the guest is gone from xl list" gone "$name"
+    [ "${linux_keep:-no}" = yes ] || end_linux "$name"
 }
 
-run_linux linux1 pvh iommu.strict=1 "full on-demand" 'max_grant_frames = 256'
-run_linux linux2 pv iommu.strict=1 "pv on-demand"
+end_linux() {
+    xl destroy "$1"
+    check "$1: the guest is gone from xl list" gone "$1"
+}
+
+run_linux linux1 pv '' "refused-pv on-demand"
+
 first_drv=$drv
 first_drv_number=$drv_number
 drv_number=0
 if start_second_drv; then
     linux_backend=drv2
-    run_linux linux4 pvh iommu.strict=1 "dead on-demand timeout=3"
+    run_linux linux2 pvh iommu.strict=1 "dead on-demand timeout=8"
     xl destroy drv2 2>/dev/null || true
 else
     result 'not ok' "a second driver domain starts"
@@ -84,4 +98,10 @@ fi
 linux_backend=drv
 drv=$first_drv
 drv_number=$first_drv_number
-run_linux linux3 pv '' "refused-pv on-demand"
+
+linux_keep=yes
+run_linux linux3 pvh iommu.strict=1 "full on-demand" 'max_grant_frames = 256'
+linux_keep=no
+linux_neighbour=$guest
+run_linux linux4 pv iommu.strict=1 "pv on-demand"
+end_linux linux3

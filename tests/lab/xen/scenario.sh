@@ -161,7 +161,7 @@ guest_asks() {
         text=$(grants_in_use) || return $?
         return 0
         ;;
-    linux-*) linux_asks "$1" || asks_status=$? ;;
+    linux-*) linux_asks "$@" || asks_status=$? ;;
     *) return 124 ;;
     esac
     text=$drv_out
