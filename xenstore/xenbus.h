@@ -89,7 +89,8 @@ enum xenbus_action {
     XB_DO_STATE_2,     /* publish_state */
     XB_DO_RECHECK, /* feed the frontend's state as last reported: changes may have been ignored */
     XB_DO_CONNECT, /* frontend_nodes_read, hand them to the worker */
-    XB_DO_RECOVER, /* a successor takes the connection over; fails like a running one: REFUSED, LOST */
+    XB_DO_RECOVER, /* a successor takes the connection over; fails like a running one: REFUSED, LOST
+                    */
     XB_DO_STATE_4,
     XB_DO_ERROR, /* publish_error with the reason */
     XB_DO_STATE_5,

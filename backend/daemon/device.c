@@ -457,9 +457,8 @@ static int request_serve(struct device *d, const struct vq_chain *chain)
     statefile_request_begin(d->file);
     used = viommu_request(d->viommu, req, (size_t)n, chain->writable, d->reply);
     if (used > 0)
-        answer = (struct statefile_answer){.type = req[0],
-                                           .status = d->reply[used - VIOMMU_TAIL_SIZE],
-                                           .used = (uint32_t)used};
+        answer = (struct statefile_answer){
+            .type = req[0], .status = d->reply[used - VIOMMU_TAIL_SIZE], .used = (uint32_t)used};
     statefile_request_done(d->file, &answer, virtqueue_position(vq));
     if (used > 0) {
         int rc = virtqueue_write(vq, chain, d->reply, used);

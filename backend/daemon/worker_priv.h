@@ -67,9 +67,9 @@ struct worker {
     struct statefile *file; /* NULL: none */
     void *file_map;
     size_t file_size;
-    int file_fd;                                /* holds the lock */
-    int msg_fd;                                 /* came with the message in hand; -1 */
-    char config_text[STATEFILE_TEXT_MAX + 1];   /* of viommu/config */
+    int file_fd;                              /* holds the lock */
+    int msg_fd;                               /* came with the message in hand; -1 */
+    char config_text[STATEFILE_TEXT_MAX + 1]; /* of viommu/config */
     bool has_config_text;
     struct statefile_setup setup; /* read from the file: start with `recover` until `recover` */
     bool may_recover;

@@ -24,7 +24,7 @@ endif
 
 # Supervisor and worker: what is pure of them.
 if HAVE_CUNIT
-PROCESS_TESTS = tests/unit/test_msg tests/unit/test_options
+PROCESS_TESTS = tests/unit/test_msg tests/unit/test_options tests/unit/test_statestore
 check_PROGRAMS += $(PROCESS_TESTS)
 TESTS += $(PROCESS_TESTS)
 PROCESS_TEST_LIBS = tests/support/libut.a backend/daemon/libdaemon.a \
@@ -32,6 +32,8 @@ PROCESS_TEST_LIBS = tests/support/libut.a backend/daemon/libdaemon.a \
 
 tests_unit_test_msg_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_msg_LDADD = $(PROCESS_TEST_LIBS)
+tests_unit_test_statestore_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_statestore_LDADD = $(PROCESS_TEST_LIBS)
 tests_unit_test_options_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_options_LDADD = $(PROCESS_TEST_LIBS)
 endif
