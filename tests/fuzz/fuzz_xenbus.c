@@ -4,7 +4,7 @@
  * of the frontend's nodes and the xenbus table, on the in-memory store. Toolstack, administrator
  * and two guests act by bytes of the input, also between any two calls of ours; the store fails
  * and conflicts on demand; a worker that exists only here answers, or dies. The table is carried
- * out as backend/daemon/sdevice.c does it.
+ * out as xenstore/xenbus.h asks of backend/daemon/sdevice.c.
  *
  * Always: we write nothing but our six nodes of our own directory; state 6 and a new start come
  * only when nothing of the guest is mapped; a device whose directory is gone writes nothing, and is
@@ -343,6 +343,10 @@ static void stop(struct dev *dev)
     worker_gone(dev);
 }
 
+/*
+ * A failed write ends the worker, and counts as LOST when its process is gone: until then it may
+ * hold guest memory, and state 6 must not be written (docs/architecture.md, 4).
+ */
 static void published(struct dev *dev, int r)
 {
     if (r == 0 || r == -ENOENT || r == -ESTALE || r == -ECANCELED)
