@@ -17,6 +17,7 @@
 #include "backend/daemon/device.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,13 +85,14 @@ struct snapshot {
 
 #define EXIT_KILLED 42
 #define EXIT_FAILED 43
+#define EXIT_BROKEN 44 /* a crash, or a sanitizer's */
 
 static uint32_t steps, death = NEVER;
 
 static void step(void)
 {
     if (steps++ == death)
-        _exit(EXIT_KILLED);
+        (void)raise(SIGKILL);
 }
 
 void statefile_test_hook(void);
@@ -229,7 +231,7 @@ static struct device *make_device(struct world *w, const struct statefile_setup 
                                      .notify_queue = notify_queue,
                                      .notify_control = notify_control};
     struct device_config config = DEVICE_CONFIG_DEFAULT;
-    struct device *d;
+    struct device *d = NULL;
     const char *why;
 
     config.viommu.max_mappings = MAX_MAPPINGS;
@@ -240,7 +242,7 @@ static struct device *make_device(struct world *w, const struct statefile_setup 
     if (device_new(&d, &config, &host, &why) ||
         !add_endpoint(d, SOFT_EP, &soft_iommu_ops, SOFT_IOMMU_CAPS) ||
         !add_endpoint(d, HOST_EP, &host_ops, (unsigned)(HOST_CAP_MMIO | HOST_CAP_BYPASS)))
-        return NULL;
+        return device_free(d);
     return d;
 }
 
@@ -282,35 +284,48 @@ static void live(struct world *w, struct device *d)
     w->outcome->host_bytes = host_bytes;
 }
 
-static int child(struct world *w, bool first, uint32_t die_at)
+static int be_device(struct world *w, struct statefile *f, bool first, struct device **d_out)
 {
     struct statefile_setup setup;
-    struct statefile *f;
     const char *reason;
     char why[128];
-    struct device *d;
+
+    if (!first && statefile_read_setup(f, &setup, &reason))
+        return EXIT_FAILED;
+    *d_out = make_device(w, first ? NULL : &setup);
+    if (!*d_out)
+        return EXIT_FAILED;
+    device_set_file(*d_out, f);
+    if (first) {
+        if (!connect_first(w, *d_out, f))
+            return EXIT_FAILED;
+    } else {
+        w->outcome->recover = device_recover(*d_out, &setup, why, sizeof(why));
+        if (w->outcome->recover < 0)
+            return EXIT_FAILED;
+    }
+    live(w, *d_out);
+    return 0;
+}
+
+static int child(struct world *w, bool first, uint32_t die_at)
+{
+    struct device *d = NULL;
+    struct statefile *f;
+    int r;
 
     steps = 0;
     host_bytes = 0;
     death = die_at;
     if (statefile_new(&f, w->file, w->file_size))
         return EXIT_FAILED;
-    if (!first && statefile_read_setup(f, &setup, &reason))
-        return EXIT_FAILED;
-    d = make_device(w, first ? NULL : &setup);
-    if (!d)
-        return EXIT_FAILED;
-    device_set_file(d, f);
-    if (first) {
-        if (!connect_first(w, d, f))
-            return EXIT_FAILED;
-    } else {
-        w->outcome->recover = device_recover(d, &setup, why, sizeof(why));
-        if (w->outcome->recover < 0)
-            return EXIT_FAILED;
-    }
-    live(w, d);
-    return 0;
+    r = be_device(w, f, first, &d);
+    death = NEVER;
+    if (d)
+        device_leave_file(d);
+    device_free(d);
+    statefile_free(f);
+    return r;
 }
 
 /* Lets a device live until it is done, or dies. Returns its exit code. */
@@ -323,9 +338,11 @@ static int run(struct world *w, bool first, uint32_t die_at)
     pid = fork();
     if (pid == 0)
         _exit(child(w, first, die_at));
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
-        return EXIT_FAILED;
-    return WEXITSTATUS(status);
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return EXIT_BROKEN;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        return EXIT_KILLED;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_BROKEN;
 }
 
 /* --- the guest ----------------------------------------------------------------------------------
@@ -566,7 +583,7 @@ static bool same_outcome(const struct world *w, const uint8_t *memory, const str
 
 static unsigned stride(void)
 {
-    return getenv("VIOMMU_UT_QUICK") ? 7 : 1;
+    return getenv("VIOMMU_UT_QUICK") ? 29 : 1;
 }
 
 /* Plays what the guest has prepared with a death at each count; ends as if there had been none. */
