@@ -78,7 +78,7 @@ uint32_t link_next_id(struct link *link)
     return link->last_id == INT32_MAX ? 1 : link->last_id + 1;
 }
 
-static int send_request(struct link *link, const json_t *request)
+static int send_request(struct link *link, const json_t *request, int fd)
 {
     if (!request)
         return -ENOMEM;
@@ -86,19 +86,14 @@ static int send_request(struct link *link, const json_t *request)
         return -EPIPE;
     if (link->n_calls >= MAX_CALLS)
         return -EBUSY;
-    return ctl_conn_send(link->conn, request, NULL, 0);
+    return ctl_conn_send(link->conn, request, &fd, fd >= 0 ? 1 : 0);
 }
 
-int link_request(struct link *link, json_t *request, link_reply_fn *fn, void *ctx)
-{
-    return link_request_fds(link, request, 0, fn, ctx);
-}
-
-int link_request_fds(struct link *link, json_t *request, size_t max_fds, link_reply_fn *fn,
-                     void *ctx)
+static int put_request(struct link *link, json_t *request, int fd, size_t max_fds,
+                       link_reply_fn *fn, void *ctx)
 {
     struct call *call = calloc(1, sizeof(*call));
-    int r = call ? send_request(link, request) : -ENOMEM;
+    int r = call ? send_request(link, request, fd) : -ENOMEM;
 
     json_decref(request);
     if (r < 0) {
@@ -114,6 +109,22 @@ int link_request_fds(struct link *link, json_t *request, size_t max_fds, link_re
     link->tail = call;
     link->n_calls++;
     return 0;
+}
+
+int link_request(struct link *link, json_t *request, link_reply_fn *fn, void *ctx)
+{
+    return put_request(link, request, -1, 0, fn, ctx);
+}
+
+int link_request_fds(struct link *link, json_t *request, size_t max_fds, link_reply_fn *fn,
+                     void *ctx)
+{
+    return put_request(link, request, -1, max_fds, fn, ctx);
+}
+
+int link_request_with(struct link *link, json_t *request, int fd, link_reply_fn *fn, void *ctx)
+{
+    return put_request(link, request, fd, 0, fn, ctx);
 }
 
 /* --- connection ------------------------------------------------------------------------------- */

@@ -71,6 +71,10 @@ MUST_CHECK int link_request(struct link *link, json_t *request, link_reply_fn *f
 MUST_CHECK int link_request_fds(struct link *link, json_t *request, size_t max_fds,
                                 link_reply_fn *fn, void *ctx);
 
+/* As link_request, with a descriptor beside it (-1: none), which stays the caller's. */
+MUST_CHECK int link_request_with(struct link *link, json_t *request, int fd, link_reply_fn *fn,
+                                 void *ctx);
+
 /* Ends a worker that holds nothing of a guest: it goes by itself, or is killed after a second. Its
  * requests fail now; the owner forgets the link. NULL allowed; returns NULL. */
 struct link *link_stop(struct link *link);

@@ -6,7 +6,10 @@ backend_daemon_libdevice_a_SOURCES = \
 	backend/daemon/control_page.h \
 	backend/daemon/device.c backend/daemon/device.h backend/daemon/device_priv.h \
 	backend/daemon/control.c \
-	backend/daemon/grant_map.c
+	backend/daemon/grant_map.c \
+	backend/daemon/device_recover.c \
+	backend/daemon/statefile.c backend/daemon/statefile.h backend/daemon/statefile_priv.h \
+	backend/daemon/statefile_read.c
 
 # Supervisor, worker and what they share; the platform comes from each program's main file.
 noinst_LIBRARIES += backend/daemon/libdaemon.a
@@ -19,7 +22,9 @@ backend_daemon_libdaemon_a_SOURCES = \
 	backend/daemon/link.c backend/daemon/link.h \
 	backend/daemon/sdevice.c backend/daemon/sdevice.h backend/daemon/sdevice_priv.h \
 	backend/daemon/sdevice_endpoints.c \
+	backend/daemon/sdevice_recover.c \
 	backend/daemon/admin.c backend/daemon/admin.h \
+	backend/daemon/statestore.c backend/daemon/statestore.h \
 	backend/daemon/supervisor.c backend/daemon/supervisor.h \
 	backend/daemon/worker.c backend/daemon/worker.h backend/daemon/worker_priv.h \
 	backend/daemon/worker_commands.c \
@@ -28,7 +33,8 @@ backend_daemon_libdaemon_a_SOURCES = \
 	backend/daemon/worker_sandbox.c \
 	backend/daemon/sandbox.c backend/daemon/sandbox.h backend/daemon/sandbox_priv.h \
 	backend/daemon/sandbox_view.c \
-	backend/daemon/sandbox_filter.c
+	backend/daemon/sandbox_filter.c \
+	backend/daemon/worker_state.c
 backend_daemon_libdaemon_a_CFLAGS = $(AM_CFLAGS) $(SECCOMP_CFLAGS)
 backend_daemon_libdaemon_a_CPPFLAGS = $(AM_CPPFLAGS) $(CONTROL_PATH_DEF)
 CONTROL_PATH_DEF = -DVIOMMU_CONTROL_PATH='"$(runstatedir)/xen-viommu/control.sock"'

@@ -27,6 +27,8 @@
 #define DEFAULT_PAGES            65536u
 #define DEFAULT_PAGES_PER_DEVICE 16384u
 #define MAX_PAGES                (1ull << 28)
+#define DEFAULT_MAX_RECOVERIES   5u
+#define MAX_RECOVERIES           1000000u
 
 enum option_key {
     OPT_LOG_LEVEL = 'l',
@@ -38,6 +40,8 @@ enum option_key {
     OPT_NO_SANDBOX,
     OPT_GRANT_BROKER,
     OPT_BROKER_FD,
+    OPT_STATE_DIR,
+    OPT_MAX_RECOVERIES,
     OPT_WORKER,
     OPT_PLATFORM,
 };
@@ -56,6 +60,10 @@ static const struct argp_option option_table[] = {
      "the supervisor maps for workers, each worker for its own guest only (default on)", 0},
     {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
      "workers keep all privileges: for debugging, never for guests that are not trusted", 0},
+    {"state-dir", OPT_STATE_DIR, "DIR", 0,
+     "keep what a successor of a worker needs in files here, not in memory that systemd keeps", 0},
+    {"max-recoveries", OPT_MAX_RECOVERIES, "N", 0,
+     "replace a device's worker at most N times in 60 s (default 5; 0: never)", 0},
     {"worker", OPT_WORKER, "FD", OPTION_HIDDEN, "internal: serve one guest", 0},
     {"broker", OPT_BROKER_FD, "FD", OPTION_HIDDEN, "internal: the grant broker's socket", 0},
     {"platform", OPT_PLATFORM, "NAME", OPTION_HIDDEN, "hypervisor behind the daemon", 0},
@@ -121,6 +129,24 @@ static error_t parse_switch(const char *arg, const char *option, bool *out,
     return EINVAL;
 }
 
+static error_t parse_max_recoveries(const char *arg, uint64_t *out, struct argp_state *state)
+{
+    if (parse_u64(arg, MAX_RECOVERIES, out) == 0)
+        return 0;
+    argp_error(state, "--max-recoveries: '%s' is no number from 0 to %u", arg, MAX_RECOVERIES);
+    return EINVAL;
+}
+
+static error_t parse_path(const char *arg, const char *option, const char **out,
+                          struct argp_state *state)
+{
+    *out = arg;
+    if (*arg == '/')
+        return 0;
+    argp_error(state, "--%s: '%s' is not an absolute path", option, arg);
+    return EINVAL;
+}
+
 static error_t parse_fd(const char *arg, const char *option, int *out, struct argp_state *state)
 {
     uint32_t fd;
@@ -175,11 +201,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         o->syslog = true;
         return 0;
     case OPT_CONTROL:
-        o->control_path = arg;
-        if (*arg == '/')
-            return 0;
-        argp_error(state, "--control: '%s' is not an absolute path", arg);
-        return EINVAL;
+        return parse_path(arg, "control", &o->control_path, state);
+    case OPT_STATE_DIR:
+        return parse_path(arg, "state-dir", &o->state_dir, state);
+    case OPT_MAX_RECOVERIES:
+        return parse_max_recoveries(arg, &o->max_recoveries, state);
     case OPT_PAGES:
         return parse_pages(arg, "pages", &o->pages, state);
     case OPT_PAGES_PER_DEVICE:
@@ -228,6 +254,7 @@ int daemon_options_parse(int argc, char **argv, unsigned argp_flags, struct daem
         .sandbox = true,
         .grant_broker = true,
         .broker_fd = -1,
+        .max_recoveries = DEFAULT_MAX_RECOVERIES,
         .worker_fd = -1,
         .platform = daemon_platforms[0],
     };

@@ -24,6 +24,8 @@ struct daemon_options {
     int broker_fd;             /* of a worker: its socket to the broker; -1: none */
     bool sandbox;              /* of workers; false: for debugging only */
     const char *worker_user;   /* NULL: the daemon's own */
+    const char *state_dir;     /* of state files; NULL: memory that the service manager keeps */
+    uint64_t max_recoveries;   /* of one device in 60 s; 0: a worker that dies is not replaced */
     int worker_fd;             /* this process is a worker on that descriptor; -1: supervisor */
     const struct platform_ops *platform;
 };

@@ -65,6 +65,11 @@ static void options_take_their_values(void)
     UT_EQ(o.pages_per_device, 1000);
     UT_EQ(parse("--pages=100", NULL, &o), 0);
     UT_EQ(o.pages_per_device, 100); /* a small total is enough to say */
+    UT_EQ(o.max_recoveries, 5);
+    UT_TRUE(o.state_dir == NULL);
+    UT_EQ(parse("--max-recoveries=0", "--state-dir=/run/x", &o), 0);
+    UT_EQ(o.max_recoveries, 0);
+    UT_STR(o.state_dir, "/run/x");
     UT_EQ(parse("--worker=3", "--platform=second", &o), 0);
     UT_EQ(o.worker_fd, 3);
     UT_TRUE(o.platform == &second_platform);
@@ -92,6 +97,10 @@ static void wrong_values_are_refused_and_nothing_is_written(void)
         {"--pages=99999999999999999999", NULL},
         {"--pages-per-device=0", NULL},
         {"--pages=100", "--pages-per-device=101"},
+        {"--state-dir=relative", NULL},
+        {"--max-recoveries=-1", NULL},
+        {"--max-recoveries=1000001", NULL},
+        {"--max-recoveries=many", NULL},
         {"--worker=2", NULL},
         {"--broker=2", NULL},
         {"--grant-broker=", NULL},
