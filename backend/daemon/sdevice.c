@@ -49,8 +49,13 @@ static void check_published(struct sdevice *dev, const char *what, int r)
     log_err("%s: cannot write %s to xenstore: %s", dev->name, what, strerror(-r));
     dev->failed = true;
     set_why(dev, "the backend cannot write to xenstore");
-    dev->link = link_stop(dev->link);
-    sdevice_feed(dev, XB_LOST);
+    if (!dev->link) {
+        sdevice_feed(dev, XB_LOST);
+        return;
+    }
+    /* State 6 says that nothing is mapped: LOST is fed when the process has ended, not before. */
+    dev->giving_up = true;
+    link_kill(dev->link);
 }
 
 static void publish_our_state(struct sdevice *dev, enum xenbus_state state)
@@ -172,9 +177,12 @@ void sdevice_on_lost(void *ctx, const char *how)
     else
         log_err("%s: worker %s", dev->name, how);
     dev->link = NULL;
-    snprintf(dev->why, sizeof(dev->why), "the backend's worker was lost: %s", how);
-    if (sdevice_recover(dev, how))
-        return;
+    if (!dev->giving_up) {
+        snprintf(dev->why, sizeof(dev->why), "the backend's worker was lost: %s", how);
+        if (sdevice_recover(dev, how))
+            return;
+    }
+    dev->giving_up = false;
     dev->recovering = false;
     sdevice_feed(dev, XB_LOST);
 }
