@@ -67,8 +67,9 @@ void log_init(const char *new_tag, enum log_level new_max_level)
     snprintf(tag, sizeof(tag), "%s", new_tag ? new_tag : "");
     max_level = new_max_level;
     target = find_target();
+    /* At once: a worker in its sandbox cannot connect any more. */
     if (target == TARGET_SYSLOG)
-        openlog(tag[0] ? tag : NULL, LOG_PID, LOG_DAEMON);
+        openlog(tag[0] ? tag : NULL, LOG_PID | LOG_NDELAY, LOG_DAEMON);
 }
 
 void log_set_level(enum log_level new_max_level)

@@ -9,13 +9,48 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
+static int send_to(int sock, const struct sockaddr_un *addr, size_t addr_len, const char *state,
+                   int fd)
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.bytes = {0}};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)state, .iov_len = strlen(state)};
+    struct msghdr msg = {
+        .msg_name = (void *)(uintptr_t)addr,
+        .msg_namelen = (socklen_t)addr_len,
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+    };
+
+    if (fd >= 0) {
+        struct cmsghdr *c;
+
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = sizeof(control.bytes);
+        c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof(int));
+    }
+    return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int notify_send(const char *state)
+{
+    return notify_send_fd(state, -1);
+}
+
+int notify_send_fd(const char *state, int passed_fd)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -37,8 +72,5 @@ int notify_send(const char *state)
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
         return -errno;
-    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr,
-               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-        return -errno;
-    return 0;
+    return send_to(fd, &addr, offsetof(struct sockaddr_un, sun_path) + len, state, passed_fd);
 }

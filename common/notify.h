@@ -11,4 +11,7 @@
  */
 int notify_send(const char *state);
 
+/* As above, with a descriptor beside it (FDSTORE=1); -1: none. It stays the caller's. */
+int notify_send_fd(const char *state, int passed_fd);
+
 #endif

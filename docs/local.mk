@@ -4,4 +4,4 @@ if HAVE_XEN
 man_MANS += docs/man/xen-viommud.8 docs/man/viommuctl.8
 endif
 TEMPLATES += docs/man/xen-viommud.8 docs/man/viommuctl.8
-EXTRA_DIST += docs/architecture.md docs/porting.md
+EXTRA_DIST += docs/threat-model.md docs/architecture.md docs/porting.md

@@ -6,7 +6,7 @@
 
 # What a plain build, its tests and the demo need, as Debian packages.
 build_packages="gcc make autoconf automake pkg-config libjansson-dev libxen-dev libcunit1-dev \
-xenstore-utils"
+libseccomp-dev xenstore-utils"
 # What scripts/check needs besides.
 check_packages="clang libclang-rt-14-dev clang-format valgrind shellcheck man-db ccache python3 \
 xz-utils git"

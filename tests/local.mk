@@ -25,6 +25,10 @@ TESTS += tests/includes.tap
 EXTRA_DIST += tests/includes.tap
 
 # The whole daemon on fakexen.
-TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap
-EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap \
+TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap
+EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap \
 	tests/support/daemon.sh
+
+# What a worker may not do, and what it costs; the attacks themselves are unit tests.
+TESTS += tests/sandbox.tap tests/broker.tap
+EXTRA_DIST += tests/sandbox.tap tests/broker.tap

@@ -31,6 +31,8 @@ static const struct cell table[XB_N_PHASES][XB_N_EVENTS] = {
             [XB_FOUND_FRESH] = GO(STARTING, XB_DO_START),
             /* Its worker is dead and nothing is mapped: the frontend has to start over. */
             [XB_FOUND_CONNECTED] = GO(CLOSED, REFUSE, XB_DO_RECHECK),
+            /* RECHECK: the frontend may have gone on while nobody looked. */
+            [XB_FOUND_RUNNING] = GO(CONNECTED, XB_DO_RECOVER, XB_DO_RECHECK),
             [XB_FOUND_CLOSED] = GO(CLOSED, XB_DO_RECHECK),
             [XB_FOUND_ENDING] = GO(ENDED, XB_DO_STATE_6, XB_DO_REMOVE),
             [XB_OWN_CLOSING] = GO(ENDED, XB_DO_STATE_6, XB_DO_REMOVE),
@@ -204,25 +206,16 @@ const char *xenbus_phase_name(enum xenbus_phase phase)
 const char *xenbus_event_name(enum xenbus_event event)
 {
     static const char *const names[XB_N_EVENTS] = {
-        [XB_FOUND_FRESH] = "found-fresh",
-        [XB_FOUND_CONNECTED] = "found-connected",
-        [XB_FOUND_CLOSED] = "found-closed",
-        [XB_FOUND_ENDING] = "found-ending",
-        [XB_READY] = "ready",
-        [XB_CONNECTED] = "connected",
-        [XB_REFUSED] = "refused",
-        [XB_DISCONNECTED] = "disconnected",
-        [XB_LOST] = "lost",
-        [XB_FE_NONE] = "frontend-none",
-        [XB_FE_INITIALISING] = "frontend-1",
-        [XB_FE_INIT_WAIT] = "frontend-2",
-        [XB_FE_INITIALISED] = "frontend-3",
-        [XB_FE_CONNECTED] = "frontend-4",
-        [XB_FE_CLOSING] = "frontend-5",
-        [XB_FE_CLOSED] = "frontend-6",
-        [XB_FE_GONE] = "frontend-gone",
-        [XB_OWN_CLOSING] = "own-closing",
-        [XB_OWN_GONE] = "own-gone",
+        [XB_FOUND_FRESH] = "found-fresh",       [XB_FOUND_CONNECTED] = "found-connected",
+        [XB_FOUND_RUNNING] = "found-running",   [XB_FOUND_CLOSED] = "found-closed",
+        [XB_FOUND_ENDING] = "found-ending",     [XB_READY] = "ready",
+        [XB_CONNECTED] = "connected",           [XB_REFUSED] = "refused",
+        [XB_DISCONNECTED] = "disconnected",     [XB_LOST] = "lost",
+        [XB_FE_NONE] = "frontend-none",         [XB_FE_INITIALISING] = "frontend-1",
+        [XB_FE_INIT_WAIT] = "frontend-2",       [XB_FE_INITIALISED] = "frontend-3",
+        [XB_FE_CONNECTED] = "frontend-4",       [XB_FE_CLOSING] = "frontend-5",
+        [XB_FE_CLOSED] = "frontend-6",          [XB_FE_GONE] = "frontend-gone",
+        [XB_OWN_CLOSING] = "own-closing",       [XB_OWN_GONE] = "own-gone",
         [XB_CONFIG_CHANGED] = "config-changed",
     };
 
@@ -239,6 +232,7 @@ const char *xenbus_action_name(enum xenbus_action action)
         [XB_DO_STATE_2] = "state-2",
         [XB_DO_RECHECK] = "recheck",
         [XB_DO_CONNECT] = "connect",
+        [XB_DO_RECOVER] = "recover",
         [XB_DO_STATE_4] = "state-4",
         [XB_DO_ERROR] = "error",
         [XB_DO_STATE_5] = "state-5",

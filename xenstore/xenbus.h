@@ -54,6 +54,8 @@ enum xenbus_event {
     /* How the directory was found (xenbus_event_found). */
     XB_FOUND_FRESH,     /* own state 1, 2, 3 or none: nobody can be connected */
     XB_FOUND_CONNECTED, /* own state 4, or our own 5: an earlier supervisor has left it behind */
+    XB_FOUND_RUNNING,   /* own state 4, and the connection can be taken over: not from
+                           xenbus_event_found */
     XB_FOUND_CLOSED,    /* own state 6 */
     XB_FOUND_ENDING,    /* online 0 */
     /* From the worker. */
@@ -87,6 +89,8 @@ enum xenbus_action {
     XB_DO_STATE_2,     /* publish_state */
     XB_DO_RECHECK, /* feed the frontend's state as last reported: changes may have been ignored */
     XB_DO_CONNECT, /* frontend_nodes_read, hand them to the worker */
+    XB_DO_RECOVER, /* a successor takes the connection over; fails like a running one: REFUSED, LOST
+                    */
     XB_DO_STATE_4,
     XB_DO_ERROR, /* publish_error with the reason */
     XB_DO_STATE_5,

@@ -64,8 +64,7 @@ static uint8_t status_accept(uint8_t present, uint8_t wanted)
     return status;
 }
 
-/* Queues run from the moment of DRIVER_OK until FAILED, NEEDS_RESET or a reset. */
-static bool status_runs(uint8_t status)
+bool control_status_runs(uint8_t status)
 {
     return (status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET | STATUS_FAILED)) == STATUS_DRIVER_OK;
 }
@@ -80,12 +79,13 @@ static bool status_apply(struct device *d, const struct status_write *w)
         device_reset(d);
     } else {
         d->status = status_accept(before, w->value);
-        if (!status_runs(d->status))
+        if (!control_status_runs(d->status))
             d->running = false;
         else if (!(before & STATUS_DRIVER_OK))
             started = device_start(d);
     }
     d->status_seq = w->seq;
+    statefile_status(d->file, d->status, d->status_seq);
     control_store(d, CONTROL_B_STATUS, d->status);
     control_store_ack(d, CONTROL_B_STATUS_ACK, w->seq);
     return started;
@@ -107,8 +107,10 @@ static bool bypass_take(struct device *d)
     /* The word is wider than the byte: 256 is not 0. */
     refused = value > UINT8_MAX || viommu_bypass_write(d->viommu, (uint8_t)value) != 0;
     d->bypass_seq = seq;
+    d->bypass_verdict = refused;
+    statefile_bypass(d->file, viommu_bypass(d->viommu), d->bypass_verdict, seq);
     config_store(d);
-    control_store(d, CONTROL_B_BYPASS_VERDICT, refused ? 1 : 0);
+    control_store(d, CONTROL_B_BYPASS_VERDICT, d->bypass_verdict);
     control_store_ack(d, CONTROL_B_BYPASS_ACK, seq);
     return true;
 }
@@ -142,6 +144,8 @@ static uint32_t map_set(struct device *d, uint32_t ref, uint32_t generation)
     if (verdict != MAP_VERDICT_OK)
         return verdict;
     verdict = map_verdict_of_errno(gmem_set_map(d->mem, map.runs, map.n));
+    if (verdict == MAP_VERDICT_OK)
+        statefile_map_taken(d->file, generation, map.runs, map.n);
     free(map.runs);
     return verdict;
 }
@@ -157,8 +161,13 @@ uint32_t control_take_map(struct device *d, bool *taken_out)
     ref = control_load(d, CONTROL_F_MAP_REF);
     verdict = map_set(d, ref, generation);
     d->map_generation = generation;
-    if (verdict == MAP_VERDICT_OK)
+    d->map_verdict = (uint8_t)verdict;
+    if (verdict == MAP_VERDICT_OK) {
+        d->map_in_use = generation;
         control_store(d, CONTROL_B_MAP_IN_USE, generation);
+    } else {
+        statefile_map_refused(d->file, generation, d->map_verdict);
+    }
     control_store(d, CONTROL_B_MAP_VERDICT, verdict);
     control_store_ack(d, CONTROL_B_MAP_ANSWERED, generation);
     return verdict;
@@ -215,6 +224,8 @@ static bool queue_take(struct device *d, unsigned q, bool *enabled_out)
     if (command == QUEUE_COMMAND_ENABLE && verdict == QUEUE_VERDICT_DONE)
         *enabled_out = true;
     d->queue_seq[q] = seq;
+    d->queue_verdict[q] = (uint8_t)verdict;
+    statefile_ring(d->file, q, d->vq[q] ? &d->queue[q] : NULL, seq, d->queue_verdict[q]);
     control_store(d, CONTROL_B_QUEUE_VERDICT(q), verdict);
     control_store_ack(d, CONTROL_B_QUEUE_ACK(q), seq);
     return true;
@@ -227,16 +238,16 @@ void control_fill(struct device *d)
 {
     control_store(d, CONTROL_B_VERSION, CONTROL_VERSION);
     control_store(d, CONTROL_B_STATUS, d->status);
-    control_store(d, CONTROL_B_STATUS_ACK, d->status_seq);
-    control_store(d, CONTROL_B_BYPASS_ACK, d->bypass_seq);
-    control_store(d, CONTROL_B_BYPASS_VERDICT, 0);
-    control_store(d, CONTROL_B_MAP_ANSWERED, d->map_generation);
-    control_store(d, CONTROL_B_MAP_VERDICT, MAP_VERDICT_OK);
-    control_store(d, CONTROL_B_MAP_IN_USE, d->map_generation);
+    control_store_ack(d, CONTROL_B_STATUS_ACK, d->status_seq);
+    control_store(d, CONTROL_B_BYPASS_VERDICT, d->bypass_verdict);
+    control_store_ack(d, CONTROL_B_BYPASS_ACK, d->bypass_seq);
+    control_store(d, CONTROL_B_MAP_VERDICT, d->map_verdict);
+    control_store(d, CONTROL_B_MAP_IN_USE, d->map_in_use);
+    control_store_ack(d, CONTROL_B_MAP_ANSWERED, d->map_generation);
     control_store(d, CONTROL_B_CONFIG_GENERATION, 0);
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
-        control_store(d, CONTROL_B_QUEUE_ACK(q), d->queue_seq[q]);
-        control_store(d, CONTROL_B_QUEUE_VERDICT(q), QUEUE_VERDICT_DONE);
+        control_store(d, CONTROL_B_QUEUE_VERDICT(q), d->queue_verdict[q]);
+        control_store_ack(d, CONTROL_B_QUEUE_ACK(q), d->queue_seq[q]);
     }
     config_store(d);
     control_store_ack(d, CONTROL_B_MAGIC, CONTROL_MAGIC);

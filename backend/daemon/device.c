@@ -164,7 +164,7 @@ static bool queue_size_sound(const struct device *d, uint64_t features, uint32_t
     return virtqueue_size_valid(size, features) && size <= d->config.max_queue_size;
 }
 
-static int connection_check(const struct device *d, const struct device_connection *c, char *why,
+int device_check_connection(const struct device *d, const struct device_connection *c, char *why,
                             size_t why_size)
 {
     uint64_t unknown = c->features & ~device_features(d);
@@ -185,7 +185,7 @@ static int connection_check(const struct device *d, const struct device_connecti
     return 0;
 }
 
-static int control_map(struct device *d, char *why, size_t why_size)
+int device_map_control(struct device *d, char *why, size_t why_size)
 {
     uint32_t ref = d->connection.control_ref;
     struct range page;
@@ -217,7 +217,7 @@ static int first_map_take(struct device *d, char *why, size_t why_size)
     return 0;
 }
 
-static int ring_map(struct device *d, unsigned q, const struct device_queue_setup *s)
+int device_map_ring(struct device *d, unsigned q, const struct device_queue_setup *s)
 {
     struct virtqueue_config config = {
         .size = s->size,
@@ -233,10 +233,10 @@ static int ring_map(struct device *d, unsigned q, const struct device_queue_setu
     return rc;
 }
 
-static int rings_map(struct device *d, char *why, size_t why_size)
+int device_map_rings(struct device *d, char *why, size_t why_size)
 {
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
-        int rc = ring_map(d, q, &d->connection.queue[q]);
+        int rc = device_map_ring(d, q, &d->connection.queue[q]);
 
         if (rc)
             return refuse(why, why_size, rc, "queue %u: the ring cannot be mapped: %s", q,
@@ -246,17 +246,17 @@ static int rings_map(struct device *d, char *why, size_t why_size)
     return 0;
 }
 
-static void rings_unmap(struct device *d)
+void device_unmap_rings(struct device *d)
 {
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++)
         d->vq[q] = virtqueue_free(d->vq[q]);
 }
 
 /* Lets go of everything of the guest; also what a failed connect leaves. */
-static void guest_forget(struct device *d)
+void device_forget_guest(struct device *d)
 {
     d->running = false;
-    rings_unmap(d);
+    device_unmap_rings(d);
     gmem_area_unmap(d->mem, &d->control);
     /* Nothing is pinned any more, so this cannot be busy, and an empty map needs no memory. */
     if (gmem_set_map(d->mem, NULL, 0))
@@ -265,7 +265,11 @@ static void guest_forget(struct device *d)
     d->status_seq = 0;
     d->bypass_seq = 0;
     d->map_generation = 0;
+    d->map_in_use = 0;
+    d->bypass_verdict = 0;
+    d->map_verdict = MAP_VERDICT_OK;
     memset(d->queue_seq, 0, sizeof(d->queue_seq));
+    memset(d->queue_verdict, QUEUE_VERDICT_DONE, sizeof(d->queue_verdict));
     d->broken_why = "";
 }
 
@@ -278,28 +282,66 @@ static void stale_faults_drop(struct device *d)
     }
 }
 
+/* Without a file that fits, the device works, only that nobody can take it over. */
+static void file_begin(struct device *d)
+{
+    struct viommu_config now = *viommu_config(d->viommu);
+
+    now.bypass = viommu_bypass(d->viommu);
+    viommu_observe(d->viommu, NULL, NULL);
+    if (!d->file)
+        return;
+    if (statefile_begin(d->file, &now, d->config.max_map_pages)) {
+        log_warn("no usable state file: a crash of this worker ends its connection");
+        d->file = NULL;
+        return;
+    }
+    viommu_observe(d->viommu, &statefile_observer, d->file);
+}
+
+void device_set_file(struct device *d, struct statefile *f)
+{
+    if (!d->connected)
+        d->file = f;
+}
+
+void device_leave_file(struct device *d)
+{
+    viommu_observe(d->viommu, NULL, NULL);
+    d->file = NULL;
+}
+
+void device_setup(const struct device *d, struct statefile_setup *out)
+{
+    out->viommu = *viommu_config(d->viommu);
+    out->max_queue_size = d->config.max_queue_size;
+    out->max_map_pages = d->config.max_map_pages;
+    out->connection = d->connection;
+}
+
 int device_connect(struct device *d, const struct device_connection *c, char *why, size_t why_size)
 {
     int rc;
 
     if (d->connected)
         return refuse(why, why_size, -EBUSY, "already connected");
-    rc = connection_check(d, c, why, why_size);
+    rc = device_check_connection(d, c, why, why_size);
     if (rc)
         return rc;
     d->connection = *c;
-    rc = control_map(d, why, why_size);
+    file_begin(d);
+    rc = device_map_control(d, why, why_size);
     if (!rc)
         rc = first_map_take(d, why, why_size);
     if (!rc)
-        rc = rings_map(d, why, why_size);
+        rc = device_map_rings(d, why, why_size);
     if (!rc) {
         rc = viommu_set_features(d->viommu, c->features & VIOMMU_F_ALL);
         if (rc)
             (void)refuse(why, why_size, rc, "features: refused by the device");
     }
     if (rc) {
-        guest_forget(d);
+        device_forget_guest(d);
         return rc;
     }
     stale_faults_drop(d);
@@ -313,8 +355,9 @@ void device_disconnect(struct device *d)
     if (!d->connected)
         return;
     d->running = false;
+    statefile_end(d->file);
     viommu_reset(d->viommu);
-    guest_forget(d);
+    device_forget_guest(d);
     d->connected = false;
 }
 
@@ -329,15 +372,19 @@ bool device_connected(const struct device *d)
 bool device_start(struct device *d)
 {
     if (!d->rings_fresh) {
-        rings_unmap(d);
+        device_unmap_rings(d);
         for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
-            if (ring_map(d, q, &d->connection.queue[q])) {
+            if (device_map_ring(d, q, &d->connection.queue[q])) {
                 device_break(d, "start", "a ring can no longer be mapped");
                 return false;
             }
         }
     }
     d->rings_fresh = false;
+    for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
+        statefile_queue_start(d->file, q, virtqueue_position(d->vq[q]));
+        statefile_ring(d->file, q, &d->queue[q], d->queue_seq[q], d->queue_verdict[q]);
+    }
     d->running = true;
     return true;
 }
@@ -364,13 +411,18 @@ int device_queue_reset(struct device *d, unsigned queue)
 
 int device_queue_enable(struct device *d, unsigned queue, const struct device_queue_setup *setup)
 {
+    int rc;
+
     if (!d->running || d->vq[queue])
         return -EBUSY;
     if (!setup)
         setup = &d->connection.queue[queue];
     if (!queue_size_sound(d, d->connection.features, setup->size))
         return -EINVAL;
-    return ring_map(d, queue, setup);
+    rc = device_map_ring(d, queue, setup);
+    if (!rc)
+        statefile_queue_start(d->file, queue, virtqueue_position(d->vq[queue]));
+    return rc;
 }
 
 void device_break(struct device *d, const char *what, const char *why)
@@ -380,6 +432,7 @@ void device_break(struct device *d, const char *what, const char *why)
     d->status |= STATUS_NEEDS_RESET;
     d->broken_why = why;
     d->breaks++;
+    statefile_status(d->file, d->status, d->status_seq);
     log_guest(&d->log_limit, "%s: %s; the device needs a reset", what, why);
     /* virtio 1.3, 2.1.2: a configuration change notification goes with it. */
     control_store_ack(d, CONTROL_B_STATUS, d->status);
@@ -393,6 +446,7 @@ void device_break(struct device *d, const char *what, const char *why)
 static int request_serve(struct device *d, const struct vq_chain *chain)
 {
     struct virtqueue *vq = d->vq[VIOMMU_QUEUE_REQUEST];
+    struct statefile_answer answer = {.type = 0};
     uint8_t req[VIOMMU_REQ_MAX];
     size_t used;
     int n;
@@ -400,7 +454,12 @@ static int request_serve(struct device *d, const struct vq_chain *chain)
     n = virtqueue_read(vq, chain, req, sizeof(req));
     if (n < 0)
         return n;
+    statefile_request_begin(d->file);
     used = viommu_request(d->viommu, req, (size_t)n, chain->writable, d->reply);
+    if (used > 0)
+        answer = (struct statefile_answer){
+            .type = req[0], .status = d->reply[used - VIOMMU_TAIL_SIZE], .used = (uint32_t)used};
+    statefile_request_done(d->file, &answer, virtqueue_position(vq));
     if (used > 0) {
         int rc = virtqueue_write(vq, chain, d->reply, used);
 
@@ -411,11 +470,13 @@ static int request_serve(struct device *d, const struct vq_chain *chain)
     return 0;
 }
 
-/* Makes pushed buffers visible and tells the driver if it wants to know. */
-static void queue_publish(struct device *d, unsigned q)
+void device_publish(struct device *d, unsigned queue)
 {
-    if (virtqueue_publish(d->vq[q]))
-        d->host.notify_queue(d->host.ctx, q);
+    bool wanted = virtqueue_publish(d->vq[queue]);
+
+    statefile_published(d->file, queue);
+    if (wanted)
+        d->host.notify_queue(d->host.ctx, queue);
 }
 
 /* Up to `budget` requests; true if the queue may hold more. */
@@ -440,7 +501,7 @@ static bool requests_run(struct device *d)
     /* Before the driver sees an answer: what it got back it may revoke (protocol 5). */
     gmem_end(d->mem);
     if (done > 0)
-        queue_publish(d, VIOMMU_QUEUE_REQUEST);
+        device_publish(d, VIOMMU_QUEUE_REQUEST);
     if (rc < 0) {
         device_break(d, "request queue", virtqueue_broken_why(vq));
         return false;
@@ -469,12 +530,14 @@ static int event_deliver(struct device *d)
         return rc;
     /* One report never spans buffers (D56); one that is too small goes back empty. */
     if (chain.writable < VIOMMU_FAULT_SIZE) {
+        statefile_event_done(d->file, virtqueue_position(vq));
         virtqueue_push(vq, &chain, 0);
         return 1;
     }
     rc = virtqueue_write(vq, &chain, report, sizeof(report));
     if (rc)
         return rc;
+    statefile_event_done(d->file, virtqueue_position(vq));
     virtqueue_push(vq, &chain, sizeof(report));
     viommu_fault_drop(d->viommu);
     return 1;
@@ -499,7 +562,7 @@ static bool events_run(struct device *d)
     }
     gmem_end(d->mem);
     if (done > 0)
-        queue_publish(d, VIOMMU_QUEUE_EVENT);
+        device_publish(d, VIOMMU_QUEUE_EVENT);
     if (rc < 0) {
         device_break(d, "event queue", virtqueue_broken_why(vq));
         return false;

@@ -15,6 +15,7 @@
 #include "backend/virtio/virtqueue.h"
 
 struct device;
+struct statefile;
 
 struct device_config {
     struct viommu_config viommu;
@@ -74,6 +75,28 @@ struct device_connection {
  * (why_size bytes).
  */
 MUST_CHECK int device_connect(struct device *d, const struct device_connection *c, char *why,
+                              size_t why_size);
+
+/*
+ * From now on the device writes a state file (backend/daemon/statefile.h; outlives it; NULL: none):
+ * from device_connect on its tables, and after statefile_commit, which is the caller's, it counts.
+ * Only while not connected. device_setup fills in what the device knows for that commit.
+ */
+struct statefile_setup;
+void device_set_file(struct device *d, struct statefile *f);
+/* This process ends, in whatever state the device is: the file stays as it is. */
+void device_leave_file(struct device *d);
+void device_setup(const struct device *d, struct statefile_setup *out);
+
+/*
+ * In place of device_connect, in a successor: goes on with the connection in the state file, as if
+ * nothing had happened. The device was made with the configuration of the setup and has its
+ * endpoints. Answers what was carried out and not published, and notifies; the caller then looks at
+ * the control page and the queues without waiting for a kick. 0; 1 if the file (or a guest that
+ * revoked what it had mapped) allows no more than to tell the driver, by NEEDS_RESET: connected as
+ * well; or as device_connect.
+ */
+MUST_CHECK int device_recover(struct device *d, const struct statefile_setup *setup, char *why,
                               size_t why_size);
 
 /* Stops, resets the device, unmaps rings, control page and all guest memory. Twice is allowed. */

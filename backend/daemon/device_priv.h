@@ -16,6 +16,7 @@
 
 #include "backend/daemon/control_page.h"
 #include "backend/daemon/device.h"
+#include "backend/daemon/statefile.h"
 #include "common/log.h"
 
 #include <endian.h>
@@ -38,8 +39,14 @@ struct device {
     uint8_t status;      /* as on the control page */
     uint32_t status_seq; /* the last one answered; so the next three */
     uint32_t bypass_seq;
-    uint32_t map_generation;
+    uint32_t map_generation; /* the last one answered */
+    uint32_t map_in_use;
+    uint8_t bypass_verdict, map_verdict;
+
     uint32_t queue_seq[VIOMMU_N_QUEUES];
+    uint8_t queue_verdict[VIOMMU_N_QUEUES];
+
+    struct statefile *file; /* NULL: no successor could go on */
 
     const char *broken_why; /* "" unless NEEDS_RESET */
     uint64_t breaks;
@@ -85,6 +92,20 @@ static inline void control_store_ack(const struct device *d, unsigned offset, ui
  */
 MUST_CHECK bool device_start(struct device *d);
 
+/* Steps of connecting, for device_recover too: -errno with a text in why. */
+MUST_CHECK int device_check_connection(const struct device *d, const struct device_connection *c,
+                                       char *why, size_t why_size);
+MUST_CHECK int device_map_control(struct device *d, char *why, size_t why_size);
+MUST_CHECK int device_map_ring(struct device *d, unsigned queue,
+                               const struct device_queue_setup *setup);
+MUST_CHECK int device_map_rings(struct device *d, char *why, size_t why_size);
+void device_unmap_rings(struct device *d);
+/* Lets go of everything of the guest. */
+void device_forget_guest(struct device *d);
+
+/* Makes pushed buffers visible and tells the driver if it wants to know. */
+void device_publish(struct device *d, unsigned queue);
+
 /* Device reset (5.13.5; protocol 4.1): queues stopped, everything but the `bypass` byte forgotten.
  */
 void device_reset(struct device *d);
@@ -117,7 +138,10 @@ const char *control_check(const struct device *d);
  */
 uint32_t control_take_map(struct device *d, bool *taken_out);
 
-/* Fills in the backend's half for a new connection. */
+/* Do the queues run with this status? From DRIVER_OK until FAILED, NEEDS_RESET or a reset. */
+bool control_status_runs(uint8_t status);
+
+/* Fills in the backend's half, from what the device knows. */
 void control_fill(struct device *d);
 
 /* --- grant_map.c ------------------------------------------------------------------------------ */

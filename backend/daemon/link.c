@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "backend/daemon/grant_broker.h"
 #include "backend/daemon/spawn.h"
 #include "common/ctl.h"
 
@@ -34,6 +35,10 @@ struct link {
     char name[32];
     pid_t pid;
     struct ctl_conn *conn; /* NULL once it is closed */
+    int broker_sock;       /* of a broker that has not been started, else -1 */
+    struct grant_broker *broker;
+    bool reaped; /* only the broker's end is waited for */
+    int status;
     struct loop_source *stop_timer;
     link_lost_fn *lost; /* NULL: stopped, nobody is interested */
     void *ctx;
@@ -73,7 +78,7 @@ uint32_t link_next_id(struct link *link)
     return link->last_id == INT32_MAX ? 1 : link->last_id + 1;
 }
 
-static int send_request(struct link *link, const json_t *request)
+static int send_request(struct link *link, const json_t *request, int fd)
 {
     if (!request)
         return -ENOMEM;
@@ -81,19 +86,14 @@ static int send_request(struct link *link, const json_t *request)
         return -EPIPE;
     if (link->n_calls >= MAX_CALLS)
         return -EBUSY;
-    return ctl_conn_send(link->conn, request, NULL, 0);
+    return ctl_conn_send(link->conn, request, &fd, fd >= 0 ? 1 : 0);
 }
 
-int link_request(struct link *link, json_t *request, link_reply_fn *fn, void *ctx)
-{
-    return link_request_fds(link, request, 0, fn, ctx);
-}
-
-int link_request_fds(struct link *link, json_t *request, size_t max_fds, link_reply_fn *fn,
-                     void *ctx)
+static int put_request(struct link *link, json_t *request, int fd, size_t max_fds,
+                       link_reply_fn *fn, void *ctx)
 {
     struct call *call = calloc(1, sizeof(*call));
-    int r = call ? send_request(link, request) : -ENOMEM;
+    int r = call ? send_request(link, request, fd) : -ENOMEM;
 
     json_decref(request);
     if (r < 0) {
@@ -109,6 +109,22 @@ int link_request_fds(struct link *link, json_t *request, size_t max_fds, link_re
     link->tail = call;
     link->n_calls++;
     return 0;
+}
+
+int link_request(struct link *link, json_t *request, link_reply_fn *fn, void *ctx)
+{
+    return put_request(link, request, -1, 0, fn, ctx);
+}
+
+int link_request_fds(struct link *link, json_t *request, size_t max_fds, link_reply_fn *fn,
+                     void *ctx)
+{
+    return put_request(link, request, -1, max_fds, fn, ctx);
+}
+
+int link_request_with(struct link *link, json_t *request, int fd, link_reply_fn *fn, void *ctx)
+{
+    return put_request(link, request, fd, 0, fn, ctx);
 }
 
 /* --- connection ------------------------------------------------------------------------------- */
@@ -164,6 +180,22 @@ static void on_stop_timer(void *ctx)
     link_kill(ctx);
 }
 
+/* With one end of the broker's socket, where there is to be a broker. */
+static int spawn_worker(struct link *link, int *fd_out)
+{
+    const struct daemon_options *options = link->set->options;
+    int sv[2] = {-1, -1}, r = 0;
+
+    if (options->grant_broker && options->platform->brokered)
+        r = broker_socketpair(sv);
+    if (r == 0)
+        r = worker_spawn(options, sv[1], &link->pid, fd_out);
+    if (sv[1] >= 0)
+        close(sv[1]);
+    link->broker_sock = sv[0];
+    return r;
+}
+
 static int open_link(struct link *link)
 {
     int r, fd;
@@ -171,7 +203,7 @@ static int open_link(struct link *link)
     link->stop_timer = loop_add_timer(link->set->loop, on_stop_timer, link);
     if (!link->stop_timer)
         return -ENOMEM;
-    r = worker_spawn(link->set->options, &link->pid, &fd);
+    r = spawn_worker(link, &fd);
     if (r < 0)
         return r;
     link->conn = ctl_conn_new(link->set->loop, fd, &conn_ops, link);
@@ -193,12 +225,15 @@ int link_new(struct link **out, struct link_set *set, const char *name, link_los
     if (!link)
         return -ENOMEM;
     link->set = set;
+    link->broker_sock = -1;
     link->lost = lost;
     link->ctx = ctx;
     snprintf(link->name, sizeof(link->name), "%s", name);
     r = open_link(link);
     if (r < 0) {
         loop_source_free(link->stop_timer);
+        if (link->broker_sock >= 0)
+            close(link->broker_sock);
         free(link);
         return r;
     }
@@ -210,7 +245,8 @@ int link_new(struct link **out, struct link_set *set, const char *name, link_los
 
 void link_kill(struct link *link)
 {
-    (void)kill(link->pid, SIGKILL);
+    if (!link->reaped)
+        (void)kill(link->pid, SIGKILL);
 }
 
 struct link *link_stop(struct link *link)
@@ -225,7 +261,7 @@ struct link *link_stop(struct link *link)
     return NULL;
 }
 
-/* The process is gone and has been reaped. */
+/* The process is gone and has been reaped, and its broker has ended. */
 static void end_link(struct link *link, int status)
 {
     struct link_set *set = link->set;
@@ -240,22 +276,63 @@ static void end_link(struct link *link, int status)
     else
         log_debug("%s: stopped worker %d %s", link->name, (int)link->pid, how);
     loop_source_free(link->stop_timer);
+    if (link->broker_sock >= 0)
+        close(link->broker_sock);
     free(link);
     if (set->reaped)
         set->reaped(set->ctx);
 }
 
-static struct link *unlink_dead(struct link_set *set, int *status_out)
+static void unlink_link(struct link *link)
 {
-    for (struct link **at = &set->first; *at; at = &(*at)->next) {
-        struct link *link = *at;
+    struct link **at = &link->set->first;
 
-        if (waitpid(link->pid, status_out, WNOHANG) == link->pid) {
-            *at = link->next;
+    while (*at != link)
+        at = &(*at)->next;
+    *at = link->next;
+}
+
+static struct link *reap_one(struct link_set *set)
+{
+    for (struct link *link = set->first; link; link = link->next) {
+        if (!link->reaped && waitpid(link->pid, &link->status, WNOHANG) == link->pid) {
+            link->reaped = true;
             return link;
         }
     }
     return NULL;
+}
+
+/* What the broker has of the guest is unmapped only when it has ended, too: then the link ends. */
+static void on_broker_done(void *ctx, int reason)
+{
+    struct link *link = ctx;
+
+    link->broker = grant_broker_free(link->broker);
+    if (link->reaped) {
+        unlink_link(link);
+        end_link(link, link->status);
+        return;
+    }
+    if (reason < 0)
+        log_err("%s: the worker breaks the grant broker's protocol and is killed", link->name);
+    link_kill(link);
+}
+
+int link_serve_grants(struct link *link, uint32_t domid)
+{
+    const struct platform_brokered *brokered = link->set->options->platform->brokered;
+    int r;
+
+    if (link->broker_sock < 0)
+        return 0;
+    r = grant_broker_new(&link->broker, link->set->loop, brokered->broker, domid, link->broker_sock,
+                         on_broker_done, link);
+    if (r < 0)
+        return r;
+    link->broker_sock = -1;
+    grant_broker_set_pages(link->broker, link->pages);
+    return 0;
 }
 
 /* Callbacks may start and stop workers: the list is walked from its head each time. */
@@ -263,11 +340,14 @@ static void on_sigchld(void *ctx, int signo)
 {
     struct link_set *set = ctx;
     struct link *link;
-    int status;
 
     (void)signo;
-    while ((link = unlink_dead(set, &status)) != NULL)
-        end_link(link, status);
+    while ((link = reap_one(set)) != NULL) {
+        if (link->broker)
+            continue;
+        unlink_link(link);
+        end_link(link, link->status);
+    }
 }
 
 pid_t link_pid(const struct link *link)
@@ -286,6 +366,8 @@ uint32_t link_lease(struct link *link, uint32_t want, bool share)
 
     budget_return(budget, link->pages);
     link->pages = share ? budget_lease_share(budget, want) : budget_lease(budget, want);
+    if (link->broker)
+        grant_broker_set_pages(link->broker, link->pages);
     return link->pages;
 }
 
@@ -310,8 +392,10 @@ void link_set_fini(struct link_set *set)
         set->first = link->next;
         link->lost = NULL;
         link_kill(link);
-        while (waitpid(link->pid, NULL, 0) < 0 && errno == EINTR)
+        while (!link->reaped && waitpid(link->pid, NULL, 0) < 0 && errno == EINTR)
             ;
+        link->reaped = true;
+        link->broker = grant_broker_free(link->broker);
         end_link(link, 0);
     }
     set->sigchld = loop_source_free(set->sigchld);

@@ -46,6 +46,12 @@ typedef void link_lost_fn(void *ctx, const char *how);
  */
 typedef void link_reply_fn(void *ctx, int error, const struct msg_reply *reply, json_t *msg);
 
+/*
+ * Lets the link's worker map grants of guest `domid`, through a broker if there is to be one; once
+ * for all. To be called before the first `start`. -errno with a logged reason.
+ */
+MUST_CHECK int link_serve_grants(struct link *link, uint32_t domid);
+
 /* Starts a worker. -errno. `name` (copied) is for the log. */
 MUST_CHECK int link_new(struct link **out, struct link_set *set, const char *name,
                         link_lost_fn *lost, void *ctx);
@@ -64,6 +70,10 @@ MUST_CHECK int link_request(struct link *link, json_t *request, link_reply_fn *f
 /* As link_request, for a request whose answer may come with up to max_fds descriptors. */
 MUST_CHECK int link_request_fds(struct link *link, json_t *request, size_t max_fds,
                                 link_reply_fn *fn, void *ctx);
+
+/* As link_request, with a descriptor beside it (-1: none), which stays the caller's. */
+MUST_CHECK int link_request_with(struct link *link, json_t *request, int fd, link_reply_fn *fn,
+                                 void *ctx);
 
 /* Ends a worker that holds nothing of a guest: it goes by itself, or is killed after a second. Its
  * requests fail now; the owner forgets the link. NULL allowed; returns NULL. */

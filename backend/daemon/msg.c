@@ -94,10 +94,10 @@ json_t *msg_new_request(const char *command, uint32_t id)
 
 json_t *msg_new_start(uint32_t id, const struct msg_start *s)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:s*}", "command", "start", "id",
+    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:I, s:b, s:s*}", "command", "start", "id",
                      (json_int_t)id, "platform", s->platform, "domid", (json_int_t)s->domid,
-                     "number", (json_int_t)s->number, "pages", (json_int_t)s->pages, "config",
-                     s->config);
+                     "number", (json_int_t)s->number, "pages", (json_int_t)s->pages, "recover",
+                     s->recover, "config", s->config);
 }
 
 int msg_parse_start(const json_t *msg, struct msg_start *out)
@@ -106,8 +106,10 @@ int msg_parse_start(const json_t *msg, struct msg_start *out)
 
     if (!s.platform || msg_u32(msg, "domid", XS_DOMID_MAX, &s.domid) < 0 ||
         msg_u32(msg, "number", XS_DEVID_MAX, &s.number) < 0 ||
-        msg_u32(msg, "pages", UINT32_MAX, &s.pages) < 0)
+        msg_u32(msg, "pages", UINT32_MAX, &s.pages) < 0 ||
+        !json_is_boolean(json_object_get(msg, "recover")))
         return -EPROTO;
+    s.recover = json_is_true(json_object_get(msg, "recover"));
     if (json_object_get(msg, "config")) {
         s.config = msg_text(msg, "config", XS_ADMIN_VALUE_MAX, true);
         if (!s.config)

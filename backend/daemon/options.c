@@ -27,6 +27,8 @@
 #define DEFAULT_PAGES            65536u
 #define DEFAULT_PAGES_PER_DEVICE 16384u
 #define MAX_PAGES                (1ull << 28)
+#define DEFAULT_MAX_RECOVERIES   5u
+#define MAX_RECOVERIES           1000000u
 
 enum option_key {
     OPT_LOG_LEVEL = 'l',
@@ -34,6 +36,12 @@ enum option_key {
     OPT_PAGES = 'p',
     OPT_SYSLOG = 0x100,
     OPT_PAGES_PER_DEVICE,
+    OPT_WORKER_USER,
+    OPT_NO_SANDBOX,
+    OPT_GRANT_BROKER,
+    OPT_BROKER_FD,
+    OPT_STATE_DIR,
+    OPT_MAX_RECOVERIES,
     OPT_WORKER,
     OPT_PLATFORM,
 };
@@ -46,7 +54,18 @@ static const struct argp_option option_table[] = {
      "grant pages that all guests together may have mapped (default 65536)", 0},
     {"pages-per-device", OPT_PAGES_PER_DEVICE, "N", 0,
      "grant pages of a device without max-pages= in its configuration (default 16384)", 0},
+    {"worker-user", OPT_WORKER_USER, "USER", 0,
+     "user that workers become, by name or number (default: the daemon's own)", 0},
+    {"grant-broker", OPT_GRANT_BROKER, "on|off", 0,
+     "the supervisor maps for workers, each worker for its own guest only (default on)", 0},
+    {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
+     "workers keep all privileges: for debugging, never for guests that are not trusted", 0},
+    {"state-dir", OPT_STATE_DIR, "DIR", 0,
+     "keep what a successor of a worker needs in files here, not in memory that systemd keeps", 0},
+    {"max-recoveries", OPT_MAX_RECOVERIES, "N", 0,
+     "replace a device's worker at most N times in 60 s (default 5; 0: never)", 0},
     {"worker", OPT_WORKER, "FD", OPTION_HIDDEN, "internal: serve one guest", 0},
+    {"broker", OPT_BROKER_FD, "FD", OPTION_HIDDEN, "internal: the grant broker's socket", 0},
     {"platform", OPT_PLATFORM, "NAME", OPTION_HIDDEN, "hypervisor behind the daemon", 0},
     {.name = NULL},
 };
@@ -100,12 +119,40 @@ static error_t parse_pages(const char *arg, const char *option, uint64_t *out,
     return 0;
 }
 
-static error_t parse_worker_fd(const char *arg, int *out, struct argp_state *state)
+static error_t parse_switch(const char *arg, const char *option, bool *out,
+                            struct argp_state *state)
+{
+    *out = strcmp(arg, "on") == 0;
+    if (*out || strcmp(arg, "off") == 0)
+        return 0;
+    argp_error(state, "--%s: '%s' is neither on nor off", option, arg);
+    return EINVAL;
+}
+
+static error_t parse_max_recoveries(const char *arg, uint64_t *out, struct argp_state *state)
+{
+    if (parse_u64(arg, MAX_RECOVERIES, out) == 0)
+        return 0;
+    argp_error(state, "--max-recoveries: '%s' is no number from 0 to %u", arg, MAX_RECOVERIES);
+    return EINVAL;
+}
+
+static error_t parse_path(const char *arg, const char *option, const char **out,
+                          struct argp_state *state)
+{
+    *out = arg;
+    if (*arg == '/')
+        return 0;
+    argp_error(state, "--%s: '%s' is not an absolute path", option, arg);
+    return EINVAL;
+}
+
+static error_t parse_fd(const char *arg, const char *option, int *out, struct argp_state *state)
 {
     uint32_t fd;
 
     if (parse_u32(arg, INT_MAX, &fd) < 0 || fd < 3) {
-        argp_error(state, "--worker: '%s' is no descriptor (3 or more)", arg);
+        argp_error(state, "--%s: '%s' is no descriptor (3 or more)", option, arg);
         return EINVAL;
     }
     *out = (int)fd;
@@ -128,6 +175,10 @@ static error_t check_all(struct daemon_options *o, struct argp_state *state)
     if (o->pages_per_device == 0)
         o->pages_per_device = o->pages < DEFAULT_PAGES_PER_DEVICE ? o->pages
                                                                   : DEFAULT_PAGES_PER_DEVICE;
+    if (!o->sandbox && o->worker_user) {
+        argp_error(state, "--worker-user is part of the sandbox: it cannot go with --no-sandbox");
+        return EINVAL;
+    }
     if (o->pages_per_device > o->pages) {
         argp_error(state, "--pages-per-device (%llu) exceeds --pages (%llu)",
                    (unsigned long long)o->pages_per_device, (unsigned long long)o->pages);
@@ -150,17 +201,27 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         o->syslog = true;
         return 0;
     case OPT_CONTROL:
-        o->control_path = arg;
-        if (*arg == '/')
-            return 0;
-        argp_error(state, "--control: '%s' is not an absolute path", arg);
-        return EINVAL;
+        return parse_path(arg, "control", &o->control_path, state);
+    case OPT_STATE_DIR:
+        return parse_path(arg, "state-dir", &o->state_dir, state);
+    case OPT_MAX_RECOVERIES:
+        return parse_max_recoveries(arg, &o->max_recoveries, state);
     case OPT_PAGES:
         return parse_pages(arg, "pages", &o->pages, state);
     case OPT_PAGES_PER_DEVICE:
         return parse_pages(arg, "pages-per-device", &o->pages_per_device, state);
+    case OPT_WORKER_USER:
+        o->worker_user = arg;
+        return 0;
+    case OPT_NO_SANDBOX:
+        o->sandbox = false;
+        return 0;
     case OPT_WORKER:
-        return parse_worker_fd(arg, &o->worker_fd, state);
+        return parse_fd(arg, "worker", &o->worker_fd, state);
+    case OPT_BROKER_FD:
+        return parse_fd(arg, "broker", &o->broker_fd, state);
+    case OPT_GRANT_BROKER:
+        return parse_switch(arg, "grant-broker", &o->grant_broker, state);
     case OPT_PLATFORM:
         return parse_platform(arg, &o->platform, state);
     case ARGP_KEY_ARG:
@@ -190,6 +251,10 @@ int daemon_options_parse(int argc, char **argv, unsigned argp_flags, struct daem
         .control_path = VIOMMU_CONTROL_PATH,
         .log_level = LOG_LEVEL_INFO,
         .pages = DEFAULT_PAGES,
+        .sandbox = true,
+        .grant_broker = true,
+        .broker_fd = -1,
+        .max_recoveries = DEFAULT_MAX_RECOVERIES,
         .worker_fd = -1,
         .platform = daemon_platforms[0],
     };

@@ -20,6 +20,12 @@ struct daemon_options {
     bool syslog;
     uint64_t pages;            /* grant pages that all workers together may map */
     uint64_t pages_per_device; /* of one device that says nothing else */
+    bool grant_broker;         /* where the platform has one */
+    int broker_fd;             /* of a worker: its socket to the broker; -1: none */
+    bool sandbox;              /* of workers; false: for debugging only */
+    const char *worker_user;   /* NULL: the daemon's own */
+    const char *state_dir;     /* of state files; NULL: memory that the service manager keeps */
+    uint64_t max_recoveries;   /* of one device in 60 s; 0: a worker that dies is not replaced */
     int worker_fd;             /* this process is a worker on that descriptor; -1: supervisor */
     const struct platform_ops *platform;
 };

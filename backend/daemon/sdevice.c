@@ -27,8 +27,6 @@ static const unsigned phase_limit_ms[XB_N_PHASES] = {
     [XB_PHASE_CLOSING] = 10000,  [XB_PHASE_ENDING] = 1000,      [XB_PHASE_VANISHING] = 1000,
 };
 
-static void feed(struct sdevice *dev, enum xenbus_event event);
-
 static void set_why(struct sdevice *dev, const char *text)
 {
     snprintf(dev->why, sizeof(dev->why), "%s", text);
@@ -51,8 +49,13 @@ static void check_published(struct sdevice *dev, const char *what, int r)
     log_err("%s: cannot write %s to xenstore: %s", dev->name, what, strerror(-r));
     dev->failed = true;
     set_why(dev, "the backend cannot write to xenstore");
-    dev->link = link_stop(dev->link);
-    feed(dev, XB_LOST);
+    if (!dev->link) {
+        sdevice_feed(dev, XB_LOST);
+        return;
+    }
+    /* State 6 says that nothing is mapped: LOST is fed when the process has ended, not before. */
+    dev->giving_up = true;
+    link_kill(dev->link);
 }
 
 static void publish_our_state(struct sdevice *dev, enum xenbus_state state)
@@ -63,6 +66,10 @@ static void publish_our_state(struct sdevice *dev, enum xenbus_state state)
 
 void sdevice_endpoints_value(struct sdevice *dev, const char *value)
 {
+    if (dev->recovering) {
+        snprintf(dev->recovered_value, sizeof(dev->recovered_value), "%s", value);
+        return;
+    }
     if (strcmp(dev->endpoints_value, value) == 0)
         return;
     snprintf(dev->endpoints_value, sizeof(dev->endpoints_value), "%s", value);
@@ -116,7 +123,7 @@ static void on_offer(void *ctx, int error, const struct msg_reply *reply, json_t
         return; /* lost, or a later start counts */
     if (dev->start_failed || !reply->ok) {
         log_guest(&dev->admin_limit, "%s: cannot start: %s", dev->name, dev->why);
-        feed(dev, XB_REFUSED);
+        sdevice_feed(dev, XB_REFUSED);
         return;
     }
     if (msg_parse_offer(msg, &offer) < 0) {
@@ -124,7 +131,7 @@ static void on_offer(void *ctx, int error, const struct msg_reply *reply, json_t
         return;
     }
     take_offer(dev, &offer);
-    feed(dev, XB_READY);
+    sdevice_feed(dev, XB_READY);
 }
 
 static void on_connected(void *ctx, int error, const struct msg_reply *reply, json_t *msg)
@@ -135,12 +142,12 @@ static void on_connected(void *ctx, int error, const struct msg_reply *reply, js
     if (error < 0)
         return;
     if (reply->ok) {
-        feed(dev, XB_CONNECTED);
+        sdevice_feed(dev, XB_CONNECTED);
         return;
     }
     log_guest(&dev->log_limit, "%s: frontend refused: %s", dev->name, reply->error);
     set_why(dev, reply->error);
-    feed(dev, XB_REFUSED);
+    sdevice_feed(dev, XB_REFUSED);
 }
 
 static void on_disconnected(void *ctx, int error, const struct msg_reply *reply, json_t *msg)
@@ -151,20 +158,16 @@ static void on_disconnected(void *ctx, int error, const struct msg_reply *reply,
     if (error < 0)
         return;
     if (reply->ok)
-        feed(dev, XB_DISCONNECTED);
+        sdevice_feed(dev, XB_DISCONNECTED);
     else
         breach(dev, "disconnect");
 }
 
 /*
- * The worker's process is gone and everything that it had mapped is unmapped.
- *
- * This is the place of recovery (a later issue): instead of feeding LOST while the phase holds a
- * guest, a successor is started here with the device's state file and connected to the same rings,
- * grants and ports; the state machine sees nothing. Until then the device closes, and starts anew
- * when its frontend does.
+ * The worker's process is gone and everything that it had mapped is unmapped. While a guest is
+ * connected a successor goes on in its place, and the state machine sees nothing.
  */
-static void on_lost(void *ctx, const char *how)
+void sdevice_on_lost(void *ctx, const char *how)
 {
     struct sdevice *dev = ctx;
     bool ordered = dev->phase == XB_PHASE_ENDING || dev->phase == XB_PHASE_VANISHING;
@@ -174,8 +177,14 @@ static void on_lost(void *ctx, const char *how)
     else
         log_err("%s: worker %s", dev->name, how);
     dev->link = NULL;
-    snprintf(dev->why, sizeof(dev->why), "the backend's worker was lost: %s", how);
-    feed(dev, XB_LOST);
+    if (!dev->giving_up) {
+        snprintf(dev->why, sizeof(dev->why), "the backend's worker was lost: %s", how);
+        if (sdevice_recover(dev, how))
+            return;
+    }
+    dev->giving_up = false;
+    dev->recovering = false;
+    sdevice_feed(dev, XB_LOST);
 }
 
 /* --- actions ---------------------------------------------------------------------------------- */
@@ -191,37 +200,29 @@ static void send_or_kill(struct sdevice *dev, json_t *request, link_reply_fn *fn
     link_kill(dev->link);
 }
 
-/* The administrator's limit, or the default; refused (-EINVAL) with the reason in why. */
-static int wanted_pages(struct sdevice *dev, uint32_t *out, bool *share_out)
+/* What the administrator has set; refused (-EINVAL) with the reason in why. */
+static int read_config(struct sdevice *dev, struct config_device *out)
 {
     const struct xs_admin_node *node = &dev->xs->config;
     char why[CONFIG_WHY_SIZE] = "";
-    struct config_device config;
     int r;
 
     if (node->error != 0 && node->error != -ENOENT) {
         set_why(dev, "viommu/config is longer than 1024 bytes, or not printable ASCII");
         return -EINVAL;
     }
-    r = config_device_parse(node->text, &config, why);
-    if (r < 0) {
+    r = config_device_parse(node->text, out, why);
+    if (r < 0)
         set_why(dev, why);
-        return r;
-    }
-    *share_out = !config_has(&config, CONFIG_MAX_PAGES);
-    *out = *share_out ? (uint32_t)dev->env->options->pages_per_device : config.max_pages;
-    return 0;
+    return r;
 }
 
-static int lease_pages(struct sdevice *dev)
+static int lease_pages(struct sdevice *dev, const struct config_device *config)
 {
-    uint32_t want, got;
-    bool share;
-    int r = wanted_pages(dev, &want, &share);
+    bool share = !config_has(config, CONFIG_MAX_PAGES);
+    uint32_t want = share ? (uint32_t)dev->env->options->pages_per_device : config->max_pages;
+    uint32_t got = link_lease(dev->link, want, share);
 
-    if (r < 0)
-        return r;
-    got = link_lease(dev->link, want, share);
     if (got == 0) {
         set_why(dev, "the budget of grant pages is used up (xen-viommud --pages)");
         return -ENOMEM;
@@ -230,10 +231,11 @@ static int lease_pages(struct sdevice *dev)
         log_guest(&dev->admin_limit,
                   "%s: only %u of %u grant pages are left for it (xen-viommud --pages)", dev->name,
                   got, want);
+    dev->pages = got;
     return 0;
 }
 
-static void send_start(struct sdevice *dev)
+void sdevice_send_start(struct sdevice *dev, bool recover)
 {
     const struct msg_start start = {
         .platform = dev->env->options->platform->name,
@@ -241,10 +243,26 @@ static void send_start(struct sdevice *dev)
         .number = dev->number,
         .pages = link_pages(dev->link),
         .config = dev->xs->config.text,
+        .recover = recover,
     };
+    int r;
 
+    if (link_serve_grants(dev->link, dev->domid) < 0) {
+        link_kill(dev->link);
+        return;
+    }
     dev->start_failed = false;
-    send_or_kill(dev, msg_new_start(link_next_id(dev->link), &start), on_started);
+    r = link_request_with(dev->link, msg_new_start(link_next_id(dev->link), &start), dev->state_fd,
+                          on_started, dev);
+    if (r < 0) {
+        log_err("%s: cannot talk to the worker: %s", dev->name, strerror(-r));
+        link_kill(dev->link);
+    }
+}
+
+static void send_start(struct sdevice *dev)
+{
+    sdevice_send_start(dev, false);
     sdevice_send_endpoints(dev);
     dev->n_starts++;
     if (link_request(dev->link, msg_new_request("offer", link_next_id(dev->link)), on_offer, dev) <
@@ -267,27 +285,30 @@ static int ensure_worker(struct sdevice *dev)
         loop_timer_arm_ms(dev->start_timer, START_INTERVAL_MS);
         return -EAGAIN;
     }
-    r = link_new(&dev->link, &dev->env->links, dev->name, on_lost, dev);
+    r = link_new(&dev->link, &dev->env->links, dev->name, sdevice_on_lost, dev);
     if (r == 0)
         return 0;
     dev->link = NULL;
     log_err("%s: cannot start a worker: %s", dev->name, strerror(-r));
     snprintf(dev->why, sizeof(dev->why), "the backend cannot start a worker: %s", strerror(-r));
-    feed(dev, XB_LOST);
+    sdevice_feed(dev, XB_LOST);
     return r;
 }
 
 /* A running worker stays and makes its device anew: a guest cannot make us fork. */
 static void do_start(struct sdevice *dev)
 {
+    struct config_device config;
+
     dev->published = false;
     if (!dev->xs || ensure_worker(dev) < 0)
         return;
-    if (lease_pages(dev) < 0) {
+    if (read_config(dev, &config) < 0 || lease_pages(dev, &config) < 0) {
         log_guest(&dev->admin_limit, "%s: cannot start: %s", dev->name, dev->why);
-        feed(dev, XB_REFUSED);
+        sdevice_feed(dev, XB_REFUSED);
         return;
     }
+    sdevice_renew_state(dev, &config);
     send_start(dev);
 }
 
@@ -317,7 +338,7 @@ static void do_connect(struct sdevice *dev)
         log_guest(&dev->log_limit, "%s: cannot read the frontend's nodes: %s", dev->name,
                   strerror(-r));
         set_why(dev, "the backend cannot read the frontend's nodes");
-        feed(dev, XB_REFUSED);
+        sdevice_feed(dev, XB_REFUSED);
     }
     free(raw);
 }
@@ -327,7 +348,7 @@ static void do_disconnect(struct sdevice *dev)
     if (dev->link)
         send_or_kill(dev, msg_new_request("disconnect", link_next_id(dev->link)), on_disconnected);
     else
-        feed(dev, XB_DISCONNECTED);
+        sdevice_feed(dev, XB_DISCONNECTED);
 }
 
 static void do_stop(struct sdevice *dev)
@@ -362,12 +383,20 @@ static void do_clear_error(struct sdevice *dev)
 static void do_recheck(struct sdevice *dev)
 {
     if (dev->xs)
-        feed(dev, xenbus_event_frontend(dev->xs->fe_state));
+        sdevice_feed(dev, xenbus_event_frontend(dev->xs->fe_state));
 }
 
 static void do_forget(struct sdevice *dev)
 {
     dev->forgotten = true;
+}
+
+/* A connection that an earlier supervisor has left, with its worker dead. */
+static void do_recover(struct sdevice *dev)
+{
+    dev->published = true;
+    if (!sdevice_recover(dev, "the supervisor was restarted"))
+        sdevice_feed(dev, XB_LOST);
 }
 
 static void do_state_2(struct sdevice *dev)
@@ -405,6 +434,7 @@ static void (*const actions[])(struct sdevice *dev) = {
     [XB_DO_STATE_5] = do_state_5, [XB_DO_DISCONNECT] = do_disconnect,
     [XB_DO_STATE_6] = do_state_6, [XB_DO_STOP] = do_stop,
     [XB_DO_REMOVE] = do_remove,   [XB_DO_FORGET] = do_forget,
+    [XB_DO_RECOVER] = do_recover,
 };
 
 /* --- the machine ------------------------------------------------------------------------------ */
@@ -448,7 +478,7 @@ static void carry_out(struct sdevice *dev, enum xenbus_event event)
 }
 
 /* Events that actions give rise to come after the action list that they are part of. */
-static void feed(struct sdevice *dev, enum xenbus_event event)
+void sdevice_feed(struct sdevice *dev, enum xenbus_event event)
 {
     if (dev->forgotten)
         return;
@@ -478,8 +508,8 @@ static void on_phase_timer(void *ctx)
     /* A start that was put off has no worker yet. */
     if (!dev->link)
         return;
-    log_err("%s: the worker did not answer in phase %s within %u ms and is killed", dev->name,
-            xenbus_phase_name(dev->phase), phase_limit_ms[dev->phase]);
+    log_err("%s: the worker did not answer in phase %s in time and is killed", dev->name,
+            xenbus_phase_name(dev->phase));
     link_kill(dev->link);
 }
 
@@ -487,37 +517,42 @@ static void on_phase_timer(void *ctx)
 
 void sdevice_begin(struct sdevice *dev)
 {
+    enum xenbus_event event = xenbus_event_found(dev->xs->found_state, dev->xs->found_online);
+
     set_why(dev, "the backend was restarted");
     sdevice_endpoints_changed(dev);
-    feed(dev, xenbus_event_found(dev->xs->found_state, dev->xs->found_online));
+    if (event == XB_FOUND_CONNECTED && dev->xs->found_state == XENBUS_CONNECTED &&
+        sdevice_adopt_state(dev))
+        event = XB_FOUND_RUNNING;
+    sdevice_feed(dev, event);
 }
 
 void sdevice_vanished(struct sdevice *dev)
 {
     dev->xs = NULL;
-    feed(dev, XB_OWN_GONE);
+    sdevice_feed(dev, XB_OWN_GONE);
 }
 
 void sdevice_frontend_state(struct sdevice *dev, enum xenbus_state state)
 {
-    feed(dev, xenbus_event_frontend(state));
+    sdevice_feed(dev, xenbus_event_frontend(state));
 }
 
 void sdevice_closing(struct sdevice *dev)
 {
-    feed(dev, XB_OWN_CLOSING);
+    sdevice_feed(dev, XB_OWN_CLOSING);
 }
 
 void sdevice_config_changed(struct sdevice *dev)
 {
-    feed(dev, XB_CONFIG_CHANGED);
+    sdevice_feed(dev, XB_CONFIG_CHANGED);
 }
 
 void sdevice_shutdown(struct sdevice *dev)
 {
     if (xenbus_phase_holds_guest(dev->phase) && dev->xs)
         publish_our_state(dev, XENBUS_CLOSING);
-    feed(dev, XB_OWN_CLOSING);
+    sdevice_feed(dev, XB_OWN_CLOSING);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -529,6 +564,7 @@ struct sdevice *sdevice_new(struct sdevice_env *env, struct xs_device *xs)
     if (!dev)
         return NULL;
     dev->env = env;
+    dev->state_fd = -1;
     dev->xs = xs;
     dev->domid = xs->domid;
     dev->number = xs->devid;
@@ -552,6 +588,11 @@ struct sdevice *sdevice_free(struct sdevice *dev)
     dev->forgotten = true;
     dev->link = link_stop(dev->link);
     sdevice_forget_endpoints(dev);
+    /* A supervisor that ends while guests are connected leaves the files to the next one. */
+    if (xenbus_phase_holds_guest(dev->phase) && dev->state_fd >= 0)
+        close(dev->state_fd);
+    else
+        sdevice_drop_state(dev);
     loop_source_free(dev->phase_timer);
     loop_source_free(dev->start_timer);
     free(dev);
@@ -601,6 +642,10 @@ json_t *sdevice_summary(const struct sdevice *dev)
     if (dev->link) {
         (void)json_object_set_new(obj, "worker", json_integer(link_pid(dev->link)));
         (void)json_object_set_new(obj, "pages", json_integer(link_pages(dev->link)));
+    }
+    if (dev->recoveries > 0 || dev->recovering) {
+        (void)json_object_set_new(obj, "recoveries", json_integer((json_int_t)dev->recoveries));
+        (void)json_object_set_new(obj, "recovery_ms", json_integer((json_int_t)dev->recovery_ms));
     }
     if (dev->phase == XB_PHASE_CLOSED && dev->why[0])
         (void)json_object_set_new(obj, "error", json_string(dev->why));

@@ -7,6 +7,7 @@
 #define VIOMMU_BACKEND_DAEMON_SDEVICE_H
 
 #include "backend/daemon/link.h"
+#include "backend/daemon/statestore.h"
 #include "xenstore/discover.h"
 
 #include <stdbool.h>
@@ -19,6 +20,7 @@ struct sdevice_env {
     const struct daemon_options *options;
     const struct xsc *xs;
     struct link_set links;
+    struct state_store *states;
     /* A device wants to be freed (sdevice_free), but not from inside this call. */
     void (*forgotten)(struct sdevice *dev, void *ctx);
     /* A device's phase has changed. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The insides of a supervised device, shared by sdevice.c (state machine, worker) and
- * sdevice_endpoints.c (the administrator's endpoints).
+ * The insides of a supervised device, shared by sdevice.c (state machine, worker),
+ * sdevice_endpoints.c (the administrator's endpoints) and sdevice_recover.c (state file,
+ * successor).
  *
  * Invariants:
  * - xs is NULL once the directory has vanished; nothing is published then.
@@ -44,6 +45,7 @@ struct sdevice {
     unsigned n_events;
     bool running; /* events are being carried out */
     bool failed;  /* an action has failed: the rest of the list is dropped */
+    bool giving_up; /* the worker was killed because the store fails: no successor */
     bool forgotten;
     char why[MSG_ERROR_MAX + 1]; /* for the next ERROR action */
 
@@ -63,6 +65,17 @@ struct sdevice {
 
     struct known_endpoint *known;
     uint32_t serial;
+
+    int state_fd; /* of the state file; -1: none */
+    uint64_t state_size;
+    uint32_t state_pages;                      /* leased when it was made */
+    uint32_t pages;                            /* leased last */
+    bool recovering;                           /* a successor has not answered yet */
+    char recovered_value[CONFIG_SUMMARY_SIZE]; /* its viommu-endpoints so far */
+    uint64_t recovery_began_ms, recovery_ms;
+    uint64_t recoveries;
+    uint64_t window_began_ms;
+    unsigned n_in_window;
 };
 
 /* --- sdevice_endpoints.c ---------------------------------------------------------------------- */
@@ -71,9 +84,28 @@ struct sdevice {
 void sdevice_send_endpoints(struct sdevice *dev);
 void sdevice_forget_endpoints(struct sdevice *dev);
 
+/* --- sdevice_recover.c ------------------------------------------------------------------------ */
+
+/* Sees that there is a state file of the right size; without one the device works as well. */
+void sdevice_renew_state(struct sdevice *dev, const struct config_device *config);
+void sdevice_drop_state(struct sdevice *dev);
+/* Takes the file that an earlier supervisor has left. */
+bool sdevice_adopt_state(struct sdevice *dev);
+
+/*
+ * The worker is gone (`how`): starts a successor, if a guest is connected and it may have one.
+ * False: nothing was started, and `why` may say more.
+ */
+bool sdevice_recover(struct sdevice *dev, const char *how);
+
 /* --- sdevice.c -------------------------------------------------------------------------------- */
 
 /* The worker said what viommu-endpoints has to say now. */
 void sdevice_endpoints_value(struct sdevice *dev, const char *value);
+
+void sdevice_feed(struct sdevice *dev, enum xenbus_event event);
+link_lost_fn sdevice_on_lost;
+/* Sends `start` with the state file; its answer is in start_failed and why. */
+void sdevice_send_start(struct sdevice *dev, bool recover);
 
 #endif

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "backend/daemon/admin.h"
+#include "backend/daemon/sandbox.h"
 #include "backend/daemon/worker.h"
 #include "common/notify.h"
 
@@ -316,16 +317,38 @@ static int init_store(struct supervisor *s)
     return s->xs_source ? 0 : -ENOMEM;
 }
 
+static int init_states(struct supervisor *s)
+{
+    const char *dir = s->env.options->state_dir;
+    int r = state_store_new(&s->env.states, dir);
+
+    if (r < 0)
+        log_err("state files%s%s: %s", dir ? " in " : "", dir ? dir : "", strerror(-r));
+    return r;
+}
+
 /* READY comes last: socket, watches and the first scan are there. */
 static int init(struct supervisor *s, const struct daemon_options *options)
 {
     int r;
 
+    if (options->worker_user) {
+        struct sandbox_user user;
+
+        r = sandbox_user_find(options->worker_user, &user);
+        if (r < 0) {
+            log_err("--worker-user: %s: %s", options->worker_user,
+                    r == -EINVAL ? "is user 0" : "no such user");
+            return r;
+        }
+    }
     s->env.options = options;
     s->env.forgotten = on_forgotten;
     s->env.changed = on_changed;
     s->env.ctx = s;
     r = init_loop(s);
+    if (r == 0)
+        r = init_states(s);
     if (r == 0) {
         s->env.links.reaped = on_changed;
         s->env.links.ctx = s;
@@ -335,6 +358,8 @@ static int init(struct supervisor *s, const struct daemon_options *options)
         r = init_store(s);
     if (r < 0)
         return r;
+    /* Every device that was there has been found by now, and has taken what it needs. */
+    state_store_adopted_all(s->env.states);
     loop_timer_arm_ms(s->rescan_timer, RESCAN_MS);
     s->ready = true;
     (void)!notify_send("READY=1");
@@ -357,6 +382,7 @@ static void fini(struct supervisor *s)
     s->admin = admin_free(s->admin);
     s->env.links.reaped = NULL;
     link_set_fini(&s->env.links);
+    s->env.states = state_store_free(s->env.states);
     s->xs_source = loop_source_free(s->xs_source);
     xsc_close(&s->xs);
     /* The loop frees its remaining sources: timers, signals, the deferred one. */

@@ -121,21 +121,26 @@ static void notify_control(void *ctx)
     notify_port(ctx, PORT_CONTROL);
 }
 
+void worker_notify_all(struct worker *w)
+{
+    for (unsigned port = 0; port < N_PORTS; port++)
+        notify_port(w, (enum worker_port)port);
+}
+
+void worker_look_everywhere(struct worker *w)
+{
+    run_port(w, PORT_CONTROL);
+    run_port(w, PORT_QUEUE_0);
+}
+
 static void unbind_ports(struct worker *w)
 {
     while (w->n_bound > 0)
         w->ops->unbind(w->platform, w->port[--w->n_bound]);
 }
 
-static int bind_ports(struct worker *w, const struct config_frontend *fe, char *why,
-                      size_t why_size)
+int worker_bind_ports(struct worker *w, const uint32_t remote[N_PORTS], char *why, size_t why_size)
 {
-    const uint32_t remote[N_PORTS] = {
-        [PORT_CONTROL] = fe->control.port,
-        [PORT_QUEUE_0] = fe->queue[VIOMMU_QUEUE_REQUEST].port,
-        [PORT_QUEUE_1] = fe->queue[VIOMMU_QUEUE_EVENT].port,
-    };
-
     for (unsigned i = 0; i < N_PORTS; i++) {
         int r = w->ops->bind(w->platform, remote[i], &w->port[i]);
 
@@ -161,6 +166,7 @@ int worker_connect(struct worker *w, const struct config_fe_raw *raw, char *why,
     struct device_connection connection;
     struct config_frontend fe;
     char text[CONFIG_WHY_SIZE] = "";
+    uint32_t remote[N_PORTS];
     int r;
 
     worker_disconnect(w);
@@ -176,11 +182,15 @@ int worker_connect(struct worker *w, const struct config_fe_raw *raw, char *why,
     r = device_connect(w->device, &connection, why, why_size);
     if (r < 0)
         return r;
-    r = bind_ports(w, &fe, why, why_size);
+    remote[PORT_CONTROL] = fe.control.port;
+    remote[PORT_QUEUE_0] = fe.queue[VIOMMU_QUEUE_REQUEST].port;
+    remote[PORT_QUEUE_1] = fe.queue[VIOMMU_QUEUE_EVENT].port;
+    r = worker_bind_ports(w, remote, why, why_size);
     if (r < 0) {
         device_disconnect(w->device);
         return r;
     }
+    worker_state_commit(w, remote);
     w->negotiated = fe.features;
     /* What the frontend did before the ports were bound has notified nobody. */
     run_port(w, PORT_CONTROL);
@@ -257,6 +267,12 @@ static void close_device(struct worker *w)
     worker_disconnect(w);
     worker_endpoints_clear(w);
     w->device = device_free(w->device);
+    worker_state_close(w);
+    w->may_recover = false;
+}
+
+static void close_platform(struct worker *w)
+{
     w->events = loop_source_free(w->events);
     if (w->platform)
         w->ops->close(w->platform);
@@ -268,12 +284,22 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
 {
     int r;
 
+    if (w->platform && w->domid == start->domid && strcmp(w->ops->name, start->platform) == 0)
+        return 0;
+    if (w->platform) {
+        snprintf(why, why_size, "this worker serves domain %u", w->domid);
+        return -EBUSY;
+    }
     w->ops = daemon_platform_find(start->platform);
     if (!w->ops) {
         snprintf(why, why_size, "platform %s is not built in", start->platform);
         return -ENOENT;
     }
-    r = w->ops->open(&w->platform, start->domid);
+    w->brokered = w->options->broker_fd >= 0 ? w->ops->brokered : NULL;
+    if (w->brokered)
+        r = w->brokered->open(&w->platform, start->domid, w->options->broker_fd);
+    else
+        r = w->ops->open(&w->platform, start->domid);
     if (r < 0) {
         w->platform = NULL;
         snprintf(why, why_size, "platform %s: %s", start->platform, strerror(-r));
@@ -283,6 +309,7 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
     w->events = loop_add_fd(w->loop, w->ops->event_fd(w->platform), LOOP_READ, on_events, w);
     if (w->events)
         return 0;
+    close_platform(w);
     snprintf(why, why_size, "out of memory");
     return -ENOMEM;
 }
@@ -290,7 +317,7 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
 static int make_device(struct worker *w, char *why, size_t why_size)
 {
     const struct device_host host = {
-        .grants = w->ops->grants,
+        .grants = w->brokered ? w->brokered->grants : w->ops->grants,
         .grants_ctx = w->platform,
         .notify_queue = notify_queue,
         .notify_control = notify_control,
@@ -299,34 +326,89 @@ static int make_device(struct worker *w, char *why, size_t why_size)
     const char *reason = NULL;
     int r = device_new(&w->device, &w->config, &host, &reason);
 
-    if (r == 0)
+    if (r == 0) {
+        device_set_file(w->device, w->file);
         return 0;
+    }
     w->device = NULL;
     snprintf(why, why_size, "viommu/config: %s", reason ? reason : strerror(-r));
     return r;
 }
 
-int worker_start(struct worker *w, const struct msg_start *start, char *why, size_t why_size)
+/* Takes the file that came with the message, if any, and the text of the configuration. */
+static int take_file_and_text(struct worker *w, const struct msg_start *start, char *why,
+                              size_t why_size)
 {
-    char text[CONFIG_WHY_SIZE] = "", tag[64];
-    struct config_device config;
-    int r;
+    int fd = w->msg_fd, r = 0;
 
-    close_device(w);
-    r = config_device_parse(start->config, &config, text);
+    w->msg_fd = -1;
+    if (fd >= 0)
+        r = worker_state_open(w, fd);
+    if (r < 0)
+        log_warn("no state file: %s", strerror(-r));
+    if (start->recover) {
+        r = worker_state_read(w, why, why_size);
+        if (r < 0)
+            return r;
+        memcpy(w->config_text, w->setup.text, sizeof(w->config_text));
+        w->has_config_text = w->setup.has_text;
+        return 0;
+    }
+    snprintf(w->config_text, sizeof(w->config_text), "%s", start->config ? start->config : "");
+    w->has_config_text = start->config != NULL;
+    return 0;
+}
+
+/* What was offered to this guest is fixed, whatever the nodes say now. */
+static void keep_offer(struct worker *w)
+{
+    w->config.viommu = w->setup.viommu;
+    w->config.max_queue_size = w->setup.max_queue_size;
+    w->config.max_map_pages = w->setup.max_map_pages;
+    w->offered = true;
+    w->may_recover = true;
+}
+
+static int configure(struct worker *w, const struct msg_start *start, char *why, size_t why_size)
+{
+    char text[CONFIG_WHY_SIZE] = "";
+    struct config_device config;
+    int r = take_file_and_text(w, start, why, why_size);
+
+    if (r < 0)
+        return r;
+    r = config_device_parse(w->has_config_text ? w->config_text : NULL, &config, text);
     if (r < 0) {
         snprintf(why, why_size, "%s", text);
         return r;
     }
-    snprintf(tag, sizeof(tag), "d%u/%u", start->domid, start->number);
-    daemon_log_start(w->options, tag);
     w->config = make_config(&config, start->pages);
     w->given = config;
     w->offered = false;
     w->offer_stale = false;
+    if (start->recover)
+        keep_offer(w);
+    return 0;
+}
+
+int worker_start(struct worker *w, const struct msg_start *start, char *why, size_t why_size)
+{
+    char tag[64];
+    int r;
+
+    close_device(w);
+    snprintf(tag, sizeof(tag), "d%u/%u", start->domid, start->number);
+    daemon_log_start(w->options, tag);
+    r = configure(w, start, why, why_size);
+    if (r < 0) {
+        close_device(w);
+        return r;
+    }
     r = open_platform(w, start, why, why_size);
     if (r == 0)
         r = make_device(w, why, why_size);
+    if (r == 0)
+        r = worker_sandbox(w, why, why_size);
     if (r < 0)
         close_device(w);
     return r;
@@ -340,9 +422,13 @@ static void on_message(struct ctl_conn *conn, json_t *msg, const int *fds, size_
     json_t *reply;
     int r;
 
-    for (size_t i = 0; i < n_fds; i++)
+    for (size_t i = 1; i < n_fds; i++)
         close(fds[i]);
+    w->msg_fd = n_fds > 0 ? fds[0] : -1;
     reply = worker_command(w, msg);
+    if (w->msg_fd >= 0)
+        close(w->msg_fd);
+    w->msg_fd = -1;
     r = reply ? ctl_conn_send(conn, reply, w->reply_fds, w->n_reply_fds) : -EPROTO;
     w->n_reply_fds = 0;
     json_decref(reply);
@@ -364,14 +450,17 @@ static void on_closed(struct ctl_conn *conn, int reason, void *ctx)
 
 static const struct ctl_conn_ops conn_ops = {.message = on_message, .closed = on_closed};
 
-/* Keeps standard descriptors and `fd`; whatever else the parent had open is not ours. */
-static int isolate(int fd)
+/* Keeps standard descriptors, `fd` and the broker's; whatever else the parent had open is not ours.
+ */
+static int isolate(int fd, int broker_fd)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     if (fd != WORKER_FD && dup2(fd, WORKER_FD) < 0)
         return -errno;
-    closefrom(WORKER_FD + 1);
+    closefrom(broker_fd == BROKER_FD ? BROKER_FD + 1 : WORKER_FD + 1);
+    if (broker_fd == BROKER_FD && fcntl(BROKER_FD, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
     if (fcntl(WORKER_FD, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     return 0;
@@ -390,7 +479,11 @@ static int init(struct worker *w)
 
 static void fini(struct worker *w)
 {
+    /* Whoever is connected was not told to go: a successor can serve it. */
+    if (w->device)
+        device_leave_file(w->device);
     close_device(w);
+    close_platform(w);
     w->endpoints = idmap_free(w->endpoints);
     w->conn = ctl_conn_free(w->conn);
     w->leftover = loop_source_free(w->leftover);
@@ -399,12 +492,13 @@ static void fini(struct worker *w)
 
 int worker_run(const struct daemon_options *options)
 {
-    struct worker w = {.options = options, .log_limit = RATELIMIT_INIT(10, 5000)};
+    struct worker w = {
+        .options = options, .file_fd = -1, .msg_fd = -1, .log_limit = RATELIMIT_INIT(10, 5000)};
     int r;
 
     /* The name in `ps`; the executable's path is /proc/self/exe. */
     (void)prctl(PR_SET_NAME, "viommu-worker");
-    r = isolate(options->worker_fd);
+    r = isolate(options->worker_fd, options->broker_fd);
     if (r == 0)
         r = init(&w);
     if (r < 0) {

@@ -72,6 +72,19 @@ static json_t *do_connect(struct worker *w, const struct request *req)
     return msg_new_ok(req->id);
 }
 
+static json_t *do_recover(struct worker *w, const struct request *req)
+{
+    char why[MSG_ERROR_MAX + 1] = "";
+    bool may = w->may_recover;
+
+    w->may_recover = false;
+    if (!may)
+        return msg_new_error(req->id, "the device was not started from a state file");
+    if (worker_recover(w, why, sizeof(why)) < 0)
+        return msg_new_error(req->id, "%s", why);
+    return msg_new_ok(req->id);
+}
+
 static json_t *do_disconnect(struct worker *w, const struct request *req)
 {
     worker_disconnect(w);
@@ -296,6 +309,7 @@ static const struct {
     {"start", false, do_start},
     {"offer", true, do_offer},
     {"connect", true, do_connect},
+    {"recover", true, do_recover},
     {"disconnect", false, do_disconnect},
     {"endpoint-add", true, do_endpoint_add},
     {"endpoint-remove", true, do_endpoint_remove},

@@ -42,6 +42,7 @@ struct worker_endpoint {
     struct config_endpoint config;
     const struct iommu_driver *driver;
     struct host_endpoint *host; /* NULL: the driver needs none */
+    bool reset;                 /* the kernel has reset its device behind the guest's back */
 };
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -169,7 +170,8 @@ static int adapt_device(struct worker *w, const struct viommu_endpoint_config *c
     struct viommu_endpoint_config wish = *config;
     int r;
 
-    if (device_connected(w->device))
+    /* A guest has built on it already; in a successor, one that it does not know of yet. */
+    if (device_connected(w->device) || w->may_recover)
         return 0;
     if (config_has(&w->given, CONFIG_MMIO))
         wish.caps |= (unsigned)HOST_CAP_MMIO;
@@ -280,6 +282,30 @@ bool worker_endpoint_status(const struct worker *w, uint32_t id, struct iommu_st
         return false;
     ep->driver->status(ep->host, out);
     return true;
+}
+
+static void endpoint_was_reset(uint32_t id, void *obj, void *ctx)
+{
+    const struct worker *w = ctx;
+    struct worker_endpoint *ep = obj;
+    const struct viommu_fault fault = {.reason = VIOMMU_FAULT_R_UNKNOWN, .endpoint = id};
+
+    if (!ep->host)
+        return;
+    ep->reset = true;
+    (void)viommu_report_fault(device_viommu(w->device), &fault);
+}
+
+void worker_endpoints_were_reset(struct worker *w)
+{
+    idmap_for_each(w->endpoints, endpoint_was_reset, w);
+}
+
+bool worker_endpoint_was_reset(const struct worker *w, uint32_t id)
+{
+    const struct worker_endpoint *ep = idmap_get(w->endpoints, id);
+
+    return ep && ep->reset;
 }
 
 int worker_companion_fds(const struct worker *w, uint32_t id, int fds[IOMMU_N_FDS])

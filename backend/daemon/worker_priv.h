@@ -4,7 +4,7 @@
  * worker_commands.c (the supervisor's requests) and worker_report.c (what they show).
  *
  * Invariants:
- * - device is not NULL from a good `start` on; platform with it.
+ * - device is not NULL from a good `start` on; platform and sandbox with it.
  * - ports are bound (n_bound of them) only while the device is connected.
  */
 #ifndef VIOMMU_BACKEND_DAEMON_WORKER_PRIV_H
@@ -13,6 +13,7 @@
 #include "backend/daemon/device.h"
 #include "backend/daemon/msg.h"
 #include "backend/daemon/options.h"
+#include "backend/daemon/statefile.h"
 #include "backend/iommu/driver.h"
 #include "common/ctl.h"
 #include "common/idmap.h"
@@ -44,7 +45,9 @@ struct worker {
     struct ctl_conn *conn;
 
     const struct platform_ops *ops;
-    struct platform *platform;
+    struct platform *platform; /* from the first start to the end: a sandbox cannot open another */
+    const struct platform_brokered *brokered; /* NULL: this process maps grants itself */
+    bool sandboxed;
     uint32_t domid;
     struct loop_source *events;   /* on the platform's descriptor */
     struct loop_source *leftover; /* goes on with work that the budget left */
@@ -63,6 +66,16 @@ struct worker {
     int reply_fds[IOMMU_N_FDS]; /* borrowed: go with the reply that is being made */
     size_t n_reply_fds;
 
+    struct statefile *file; /* NULL: none */
+    void *file_map;
+    size_t file_size;
+    int file_fd;                              /* holds the lock */
+    int msg_fd;                               /* came with the message in hand; -1 */
+    char config_text[STATEFILE_TEXT_MAX + 1]; /* of viommu/config */
+    bool has_config_text;
+    struct statefile_setup setup; /* read from the file: start with `recover` until `recover` */
+    bool may_recover;
+
     uint64_t negotiated; /* features of the connection, 0 without one */
     uint32_t port[N_PORTS];
     unsigned n_bound;
@@ -77,6 +90,28 @@ MUST_CHECK int worker_start(struct worker *w, const struct msg_start *start, cha
 MUST_CHECK int worker_connect(struct worker *w, const struct config_fe_raw *raw, char *why,
                               size_t why_size);
 void worker_disconnect(struct worker *w);
+MUST_CHECK int worker_bind_ports(struct worker *w, const uint32_t remote[N_PORTS], char *why,
+                                 size_t why_size);
+void worker_notify_all(struct worker *w);
+/* Control page and both queues, as after a notification of each. */
+void worker_look_everywhere(struct worker *w);
+
+/* --- worker_state.c --------------------------------------------------------------------------- */
+
+/* Takes the descriptor over. Waits up to five seconds for another process to let go of it. */
+MUST_CHECK int worker_state_open(struct worker *w, int fd);
+void worker_state_close(struct worker *w);
+/* The connection, with these ports of the guest, counts from now on. */
+void worker_state_commit(struct worker *w, const uint32_t remote[N_PORTS]);
+/* What the file says of its connection, to w->setup; -errno with a text. */
+MUST_CHECK int worker_state_read(struct worker *w, char *why, size_t why_size);
+/* In place of worker_connect, after a `start` with recover and the endpoints. */
+MUST_CHECK int worker_recover(struct worker *w, char *why, size_t why_size);
+
+/* --- worker_sandbox.c ------------------------------------------------------------------------- */
+
+/* Enters the sandbox, once; before the guest's first byte is read. -errno with a text. */
+MUST_CHECK int worker_sandbox(struct worker *w, char *why, size_t why_size);
 
 /* --- worker_endpoints.c ----------------------------------------------------------------------- */
 
@@ -89,6 +124,10 @@ const struct config_endpoint *worker_endpoint(const struct worker *w, uint32_t i
 bool worker_endpoint_status(const struct worker *w, uint32_t id, struct iommu_status *out);
 /* As companion_fds in backend/iommu/driver.h; -ENOENT, -EOPNOTSUPP (no device of the host). */
 MUST_CHECK int worker_companion_fds(const struct worker *w, uint32_t id, int fds[IOMMU_N_FDS]);
+/* The kernel resets the devices of the host when their files close: marks them and tells the
+ * guest, by a fault with reason UNKNOWN for each. */
+void worker_endpoints_were_reset(struct worker *w);
+bool worker_endpoint_was_reset(const struct worker *w, uint32_t id);
 /* Value of viommu-endpoints. */
 void worker_endpoints_summary(const struct worker *w, char out[CONFIG_SUMMARY_SIZE]);
 

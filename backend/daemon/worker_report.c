@@ -156,6 +156,8 @@ static json_t *new_endpoint_row(const struct worker *w, const struct viommu_endp
     put(row, r, "bypass", json_boolean(info->bypass));
     if (worker_endpoint_status(w, info->id, &host))
         put_host(row, r, &host);
+    if (worker_endpoint_was_reset(w, info->id))
+        put(row, r, "reset", json_true());
     put(row, r, "resv", new_resv_text(info));
     return row;
 }

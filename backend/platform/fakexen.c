@@ -27,7 +27,7 @@ struct window {
     LIST_ENTRY(window) link;
     void *addr;
     size_t n_pages;
-    uint64_t map_id;
+    uint64_t map_id; /* of the hypervisor, or of the broker */
 };
 
 struct channel {
@@ -39,6 +39,7 @@ struct channel {
 
 struct platform {
     int sock;
+    int broker; /* -1: none */
     int epoll_fd;
     uint32_t domid; /* the guest's */
     LIST_HEAD(, window) windows;
@@ -157,7 +158,10 @@ static int fake_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writab
 static void window_free(struct platform *p, struct window *w)
 {
     munmap(w->addr, w->n_pages * GRANT_PAGE_SIZE);
-    call_unmap(p, w->map_id);
+    if (p->broker < 0)
+        call_unmap(p, w->map_id);
+    else if (broker_unmap(p->broker, (uint32_t)w->map_id) < 0)
+        log_err("fakexen: the broker does not unmap");
     LIST_REMOVE(w, link);
     free(w);
 }
@@ -256,6 +260,47 @@ static const struct grant_ops fake_grants = {
     .unmap = fake_unmap,
     .copy = fake_copy,
 };
+
+/* ---- grants through a broker ---- */
+
+static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
+                        void **addr_out)
+{
+    struct broker_request request = {
+        .op = BROKER_MAP, .n = (uint32_t)n_pages, .writable = writable};
+    struct platform *p = ctx;
+    cleanup_free uint32_t *pages = NULL;
+    cleanup_fd int mem_fd = -1;
+    struct broker_reply reply;
+    struct window *w;
+    int r;
+
+    if (n_pages == 0)
+        return -EINVAL;
+    if (n_pages > FX_MAP_MAX)
+        return -ENOMEM;
+    w = calloc(1, sizeof(*w));
+    pages = calloc(n_pages, sizeof(*pages));
+    r = w && pages ? broker_call(p->broker, &request, refs, &reply, pages, request.n, &mem_fd)
+                   : -ENOMEM;
+    if (r == 0) {
+        r = reply.n_words == n_pages ? map_pages(mem_fd, pages, n_pages, writable, &w->addr)
+                                     : -EPROTO;
+        if (r < 0)
+            (void)!broker_unmap(p->broker, reply.id);
+    }
+    if (r < 0) {
+        free(w);
+        return map_error(r);
+    }
+    w->map_id = reply.id;
+    w->n_pages = n_pages;
+    LIST_INSERT_HEAD(&p->windows, w, link);
+    *addr_out = w->addr;
+    return 0;
+}
+
+static const struct grant_ops brokered_grants = {.map = brokered_map, .unmap = fake_unmap};
 
 static void channel_free(struct channel *c)
 {
@@ -376,14 +421,16 @@ static void fake_close(struct platform *p)
         close(p->epoll_fd);
     if (p->sock >= 0)
         close(p->sock);
+    if (p->broker >= 0)
+        close(p->broker);
     free(p);
 }
 
-static int fake_open(struct platform **out, uint32_t domid)
+/* A connection to the server, as the domain that the environment names. */
+static int connect_server(void)
 {
     const char *dir = getenv("FAKEXEN_DIR");
     const char *self_text = getenv("FAKEXEN_DOMID");
-    struct platform *p;
     uint32_t self;
     int r;
 
@@ -391,26 +438,127 @@ static int fake_open(struct platform **out, uint32_t domid)
         log_err("fakexen: FAKEXEN_DIR and FAKEXEN_DOMID (0 to %u) must be set", DOMID_MAX);
         return -EINVAL;
     }
-    p = calloc(1, sizeof(*p));
+    r = fx_connect(dir, self);
+    if (r < 0)
+        log_err("fakexen: cannot reach the server in %s as domain %u: %s", dir, self, strerror(-r));
+    return r;
+}
+
+static int fake_open(struct platform **out, uint32_t domid)
+{
+    struct platform *p = calloc(1, sizeof(*p));
+    int r;
+
     if (!p)
         return -ENOMEM;
     p->domid = domid;
-    p->epoll_fd = -1;
+    p->broker = p->epoll_fd = -1;
     LIST_INIT(&p->windows);
     LIST_INIT(&p->channels);
-    p->sock = r = fx_connect(dir, self);
+    p->sock = r = connect_server();
     if (r >= 0) {
         p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         r = p->epoll_fd < 0 ? -errno : 0;
     }
     if (r < 0) {
-        log_err("fakexen: cannot reach the server in %s as domain %u: %s", dir, self, strerror(-r));
         fake_close(p);
         return r;
     }
     *out = p;
     return 0;
 }
+
+/* What is left for this connection are the guest's event channels. */
+static int brokered_open(struct platform **out, uint32_t domid, int sock)
+{
+    struct fx_hello guest = {.domid = domid};
+    struct platform *p = NULL;
+    int r = fake_open(&p, domid);
+
+    if (r == 0)
+        r = fx_call(p->sock, FX_RESTRICT, &(struct fx_buf){&guest, sizeof(guest)}, 1, -1, NULL, 0,
+                    NULL);
+    if (r < 0) {
+        fake_close(p);
+        return r;
+    }
+    p->broker = sock;
+    *out = p;
+    return 0;
+}
+
+/* ---- the broker's side ---- */
+
+struct broker {
+    struct platform conn; /* the socket and the guest's domid are what is used of it */
+};
+
+static int fake_broker_open(struct broker **out, uint32_t domid)
+{
+    struct broker *b = calloc(1, sizeof(*b));
+    int r;
+
+    if (!b)
+        return -ENOMEM;
+    b->conn.domid = domid;
+    b->conn.sock = r = connect_server();
+    if (r < 0) {
+        free(b);
+        return r;
+    }
+    *out = b;
+    return 0;
+}
+
+static void fake_broker_close(struct broker *b)
+{
+    if (b)
+        close(b->conn.sock);
+    free(b);
+}
+
+static int fake_broker_file(struct broker *b)
+{
+    (void)b; /* each map brings its own */
+    return -1;
+}
+
+static int fake_broker_map(struct broker *b, const uint32_t *refs, uint32_t n, bool writable,
+                           struct broker_window *out, uint32_t *words)
+{
+    cleanup_free uint8_t *reply = NULL;
+    struct fx_map_reply head;
+    int r = call_map(&b->conn, refs, n, writable, &reply, &out->fd);
+
+    if (r < 0)
+        return r;
+    memcpy(&head, reply, sizeof(head));
+    memcpy(words, reply + sizeof(head), n * sizeof(*words));
+    out->handle = head.map_id;
+    out->n_words = n;
+    return 0;
+}
+
+static int fake_broker_unmap(struct broker *b, uint64_t handle, uint32_t n)
+{
+    (void)n;
+    call_unmap(&b->conn, handle);
+    return 0;
+}
+
+static const struct broker_ops fake_broker = {
+    .open = fake_broker_open,
+    .close = fake_broker_close,
+    .file = fake_broker_file,
+    .map = fake_broker_map,
+    .unmap = fake_broker_unmap,
+};
+
+static const struct platform_brokered brokered = {
+    .open = brokered_open,
+    .grants = &brokered_grants,
+    .broker = &fake_broker,
+};
 
 const struct platform_ops platform_fakexen = {
     .name = "fakexen",
@@ -422,4 +570,5 @@ const struct platform_ops platform_fakexen = {
     .notify = fake_notify,
     .event_fd = fake_event_fd,
     .next_event = fake_next_event,
+    .brokered = &brokered,
 };

@@ -9,12 +9,26 @@
 #ifndef VIOMMU_BACKEND_PLATFORM_PLATFORM_H
 #define VIOMMU_BACKEND_PLATFORM_PLATFORM_H
 
+#include "backend/platform/broker.h"
 #include "backend/virtio/grants.h"
 #include "common/compiler.h"
+#include "common/ioctl_list.h"
 
 #include <stdint.h>
 
 struct platform;
+
+/*
+ * The same guest with a grant broker (broker.h) between this process and the platform: what a
+ * process can map is then up to another one. Event channels stay with the process.
+ */
+struct platform_brokered {
+    /* As open below; `sock` leads to the broker and belongs to the platform on success. */
+    int (*open)(struct platform **out, uint32_t domid, int sock);
+    const struct grant_ops *grants;
+    struct ioctl_list ioctls;
+    const struct broker_ops *broker; /* for the other end */
+};
 
 struct platform_ops {
     const char *name;
@@ -44,6 +58,15 @@ struct platform_ops {
     /* Takes one pending port and re-arms it, so that a kick during its handling is not lost.
      * 1, 0 (none pending), -errno. Does not block. */
     int (*next_event)(struct platform *p, uint32_t *port_out);
+
+    /*
+     * The ioctls that the functions above make, but for open: whatever open needs is done when the
+     * worker's filter comes down. Otherwise a platform lives on what every worker may do
+     * (backend/daemon/sandbox_filter.c): memory, epoll, messages on open sockets.
+     */
+    struct ioctl_list ioctls;
+
+    const struct platform_brokered *brokered; /* NULL: there is no such thing */
 };
 
 extern const struct platform_ops platform_xen;

@@ -25,6 +25,13 @@
 #include <xengnttab.h>
 #include <xentoollog.h>
 
+/* The kernel's own headers, which take their types from those above. */
+#include <linux/ioctl.h>
+#include <xen/evtchn.h>
+#include <xen/gntdev.h>
+
+#include "backend/platform/xen_broker.h"
+#include "backend/platform/xen_gntdev.h"
 #include "common/log.h"
 
 #define COPY_BATCH 16 /* gntdev itself copies 16 pieces per hypercall */
@@ -32,7 +39,9 @@
 struct platform {
     struct xentoollog_logger logger; /* the libraries hold a pointer to it */
     struct ratelimit log_limit;
-    xengnttab_handle *gnttab;
+    xengnttab_handle *gnttab; /* NULL with a broker, which has the two below */
+    int broker;
+    int gntdev;
     xenevtchn_handle *evtchn;
     uint32_t domid;
     struct window *windows;
@@ -44,6 +53,7 @@ struct window {
     struct window *next;
     void *addr;
     uint32_t n_pages;
+    uint32_t broker_id;
 };
 
 struct channel {
@@ -119,25 +129,30 @@ static void *map_refs(const struct platform *p, const uint32_t *refs, uint32_t n
     return addr;
 }
 
-static int xen_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable, void **addr_out)
+static int check_count(size_t n_pages)
 {
-    struct platform *p = ctx;
-    struct window *w;
-
     if (n_pages == 0)
         return -EINVAL;
     /* The library computes lengths in int. gntdev's own limit per call (65,536 pages unless the
      * administrator raised it) answers EINVAL, which is not to be told from a refused grant. */
-    if (n_pages > INT32_MAX / GRANT_PAGE_SIZE)
-        return -ENOMEM;
+    return n_pages > INT32_MAX / GRANT_PAGE_SIZE ? -ENOMEM : 0;
+}
+
+static int xen_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable, void **addr_out)
+{
+    struct platform *p = ctx;
+    struct window *w;
+    int r = check_count(n_pages);
+
+    if (r < 0)
+        return r;
     w = calloc(1, sizeof(*w));
     if (!w)
         return -ENOMEM;
     w->n_pages = (uint32_t)n_pages;
     w->addr = map_refs(p, refs, w->n_pages, writable ? PROT_READ | PROT_WRITE : PROT_READ);
     if (!w->addr) {
-        int r = map_error(errno);
-
+        r = map_error(errno);
         free(w);
         return r;
     }
@@ -147,13 +162,25 @@ static int xen_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writabl
     return 0;
 }
 
+/* The mapping goes first: what the broker then forgets is unmapped in its call. */
+static int brokered_unmap(const struct platform *p, const struct window *w)
+{
+    int r;
+
+    (void)munmap(w->addr, (size_t)w->n_pages * GRANT_PAGE_SIZE);
+    r = broker_unmap(p->broker, w->broker_id);
+    errno = -r;
+    return r < 0 ? -1 : 0;
+}
+
 /* With exactly the count of its map, gntdev unmaps in this call, unless somebody else holds page
  * references (a VFIO pin): then it happens later and nobody says when. */
 static void window_free(struct platform *p, struct window **slot)
 {
     struct window *w = *slot;
+    int r = p->gnttab ? xengnttab_unmap(p->gnttab, w->addr, w->n_pages) : brokered_unmap(p, w);
 
-    if (xengnttab_unmap(p->gnttab, w->addr, w->n_pages) < 0)
+    if (r < 0)
         log_err("cannot unmap %u granted pages: %s", w->n_pages, strerror(errno));
     *slot = w->next;
     free(w);
@@ -222,6 +249,47 @@ static const struct grant_ops xen_grants = {
     .unmap = xen_unmap,
     .copy = xen_copy,
 };
+
+/* ---- grants through a broker ---- */
+
+static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
+                        void **addr_out)
+{
+    struct broker_request request = {.op = BROKER_MAP, .writable = writable};
+    struct platform *p = ctx;
+    struct broker_reply reply;
+    struct window *w;
+    int r = check_count(n_pages);
+
+    if (r < 0)
+        return r;
+    if (n_pages > BROKER_MAX_PAGES)
+        return -ENOMEM;
+    w = calloc(1, sizeof(*w));
+    if (!w)
+        return -ENOMEM;
+    request.n = w->n_pages = (uint32_t)n_pages;
+    r = broker_call(p->broker, &request, refs, &reply, NULL, 0, NULL);
+    if (r < 0) {
+        free(w);
+        return r == -EINVAL ? -EFAULT : r;
+    }
+    w->broker_id = reply.id;
+    w->addr = gntdev_map(p->gntdev, reply.offset, w->n_pages, writable);
+    if (!w->addr) {
+        r = map_error(errno);
+        (void)!broker_unmap(p->broker, w->broker_id);
+        free(w);
+        return r;
+    }
+    w->next = p->windows;
+    p->windows = w;
+    *addr_out = w->addr;
+    return 0;
+}
+
+/* No copy: its hypercall names a domain, too, and mapping for the time of a copy does as well. */
+static const struct grant_ops brokered_grants = {.map = brokered_map, .unmap = xen_unmap};
 
 /* ---- event channels ---- */
 
@@ -318,13 +386,48 @@ static void xen_close(struct platform *p)
         xenevtchn_close(p->evtchn);
     if (p->gnttab)
         xengnttab_close(p->gnttab);
+    if (p->gntdev >= 0)
+        close(p->gntdev);
+    if (p->broker >= 0)
+        close(p->broker);
     free(p);
 }
 
-static int xen_open(struct platform **out, uint32_t domid)
+static int open_grants(struct platform *p)
+{
+    int r;
+
+    errno = 0;
+    p->gnttab = xengnttab_open(&p->logger, 0);
+    if (p->gnttab)
+        return 0;
+    r = errno ? -errno : -EIO;
+    log_err("cannot open /dev/xen/gntdev (module xen-gntdev): %s", strerror(-r));
+    return r;
+}
+
+static int open_events(struct platform *p)
+{
+    int r;
+
+    errno = 0;
+    p->evtchn = xenevtchn_open(&p->logger, 0);
+    if (!p->evtchn) {
+        r = errno ? -errno : -EIO;
+        log_err("cannot open /dev/xen/evtchn (module xen-evtchn): %s", strerror(-r));
+        return r;
+    }
+    /* From here on the kernel refuses a port of any other guest, whatever this process asks for. */
+    if (xenevtchn_restrict(p->evtchn, (domid_t)p->domid) == 0)
+        return 0;
+    r = -errno;
+    log_err("cannot restrict event channels to domain %u: %s", p->domid, strerror(-r));
+    return r;
+}
+
+static int new_platform(struct platform **out, uint32_t domid)
 {
     struct platform *p;
-    int r;
 
     if (domid >= DOMID_FIRST_RESERVED) {
         log_err("%u is no Xen domain (0 to %u)", domid, DOMID_FIRST_RESERVED - 1);
@@ -337,25 +440,68 @@ static int xen_open(struct platform **out, uint32_t domid)
     p->logger.destroy = ignore_destroy;
     p->log_limit = (struct ratelimit)RATELIMIT_INIT(10, 1000);
     p->domid = domid;
-    errno = 0;
-    p->gnttab = xengnttab_open(&p->logger, 0);
-    if (!p->gnttab) {
-        r = errno ? -errno : -EIO;
-        log_err("cannot open /dev/xen/gntdev (module xen-gntdev): %s", strerror(-r));
-        goto fail;
-    }
-    p->evtchn = xenevtchn_open(&p->logger, 0);
-    if (!p->evtchn) {
-        r = errno ? -errno : -EIO;
-        log_err("cannot open /dev/xen/evtchn (module xen-evtchn): %s", strerror(-r));
-        goto fail;
+    p->broker = p->gntdev = -1;
+    *out = p;
+    return 0;
+}
+
+static int xen_open(struct platform **out, uint32_t domid)
+{
+    struct platform *p = NULL;
+    int r = new_platform(&p, domid);
+
+    if (r == 0)
+        r = open_grants(p);
+    if (r == 0)
+        r = open_events(p);
+    if (r < 0) {
+        xen_close(p);
+        return r;
     }
     *out = p;
     return 0;
-fail:
-    xen_close(p);
-    return r;
 }
+
+static int brokered_open(struct platform **out, uint32_t domid, int sock)
+{
+    struct platform *p = NULL;
+    int r = new_platform(&p, domid);
+
+    if (r == 0)
+        r = p->gntdev = broker_file(sock);
+    if (r >= 0)
+        r = open_events(p);
+    else
+        log_err("grant broker: %s", strerror(-r));
+    if (r < 0) {
+        xen_close(p);
+        return r;
+    }
+    p->broker = sock;
+    *out = p;
+    return 0;
+}
+
+/* What libxengnttab and libxenevtchn make of the calls above. */
+static const unsigned long ioctls[] = {
+    IOCTL_GNTDEV_MAP_GRANT_REF, IOCTL_GNTDEV_UNMAP_GRANT_REF,  IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR,
+    IOCTL_GNTDEV_GRANT_COPY,    IOCTL_EVTCHN_BIND_INTERDOMAIN, IOCTL_EVTCHN_UNBIND,
+    IOCTL_EVTCHN_NOTIFY,
+};
+
+/* Without gntdev's, which the broker makes: this process can map what that has recorded. */
+static const unsigned long brokered_ioctls[] = {
+    IOCTL_EVTCHN_BIND_INTERDOMAIN,
+    IOCTL_EVTCHN_UNBIND,
+    IOCTL_EVTCHN_NOTIFY,
+};
+
+static const struct platform_brokered brokered = {
+    .open = brokered_open,
+    .grants = &brokered_grants,
+    .ioctls = {.requests = brokered_ioctls, .n = ARRAY_SIZE(brokered_ioctls)},
+    .broker = &xen_broker,
+};
 
 const struct platform_ops platform_xen = {
     .name = "xen",
@@ -367,4 +513,6 @@ const struct platform_ops platform_xen = {
     .notify = xen_notify,
     .event_fd = xen_event_fd,
     .next_event = xen_next_event,
+    .ioctls = {.requests = ioctls, .n = ARRAY_SIZE(ioctls)},
+    .brokered = &brokered,
 };

@@ -299,11 +299,26 @@ static void vdomain_unlink(struct viommu *v, struct endpoint *ep, struct vspace 
         vdomain_drop(v, vd);
 }
 
+void endpoint_tell(const struct viommu *v, const struct endpoint *ep, const struct vdomain *vd,
+                   enum viommu_status status)
+{
+    struct viommu_attachment now = {
+        .attached = vd != NULL,
+        .bypass = vd && vd->bypass,
+        .vdomain = vd ? vd->id : 0,
+    };
+
+    if (v->observer)
+        v->observer->attached(v->observer_ctx, ep->id, &now, status);
+}
+
 void endpoint_take_out(struct viommu *v, struct endpoint *ep)
 {
     struct vspace *left = ep->space;
 
     host_leave(ep);
+    if (ep->vdomain)
+        endpoint_tell(v, ep, NULL, VIOMMU_S_OK);
     vdomain_unlink(v, ep, left);
 }
 
@@ -325,10 +340,12 @@ int endpoint_move(struct viommu *v, struct endpoint *ep, struct vdomain *to)
                       "endpoint %" PRIu32 ": the host neither moves it nor takes it "
                       "back (%s); it stays blocked",
                       ep->id, strerror(-r));
+            endpoint_tell(v, ep, NULL, viommu_status_of_errno(-EIO));
             vdomain_unlink(v, ep, left);
             return -EIO;
         }
     }
+    endpoint_tell(v, ep, to, VIOMMU_S_OK);
     vdomain_unlink(v, ep, left);
     if (to)
         vdomain_link(to, ep);

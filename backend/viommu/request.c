@@ -69,6 +69,8 @@ static enum viommu_status handle_attach(struct viommu *v, const uint8_t *req)
         return status;
     if (a.vd && a.vd == a.ep->vdomain)
         return VIOMMU_S_OK; /* A10: nothing changes */
+    if (v->observer && v->observer->attaching(v->observer_ctx, a.ep->id) < 0)
+        return VIOMMU_S_NOMEM;
     if (!a.vd) {
         if (vdomain_limit_reached(v, a.ep))
             return VIOMMU_S_NOMEM;
@@ -115,6 +117,19 @@ static enum viommu_status mappable_vdomain(struct viommu *v, uint32_t id, struct
     return (*out)->bypass ? VIOMMU_S_INVAL : VIOMMU_S_OK;
 }
 
+static enum viommu_status map_entry(struct viommu *v, uint32_t id, const struct imap_entry *entry)
+{
+    enum viommu_status status;
+    struct vdomain *vd;
+
+    if (entry->flags & ~VIOMMU_MAP_F_MASK)
+        return VIOMMU_S_INVAL; /* D29 */
+    if ((entry->flags & VIOMMU_MAP_F_MMIO) && !viommu_agreed(v, VIOMMU_F_MMIO))
+        return VIOMMU_S_INVAL; /* A5 */
+    status = mappable_vdomain(v, id, &vd);
+    return status == VIOMMU_S_OK ? vdomain_map(v, vd, entry) : status;
+}
+
 static enum viommu_status handle_map(struct viommu *v, const uint8_t *req)
 {
     struct imap_entry entry = {
@@ -122,15 +137,10 @@ static enum viommu_status handle_map(struct viommu *v, const uint8_t *req)
         .value = le64_load(req + VIOMMU_MAP_PHYS_START),
         .flags = le32_load(req + VIOMMU_MAP_FLAGS),
     };
-    enum viommu_status status;
-    struct vdomain *vd;
 
-    if (entry.flags & ~VIOMMU_MAP_F_MASK)
-        return VIOMMU_S_INVAL; /* D29 */
-    if ((entry.flags & VIOMMU_MAP_F_MMIO) && !viommu_agreed(v, VIOMMU_F_MMIO))
-        return VIOMMU_S_INVAL; /* A5 */
-    status = mappable_vdomain(v, le32_load(req + VIOMMU_MAP_DOMAIN), &vd);
-    return status == VIOMMU_S_OK ? vdomain_map(v, vd, &entry) : status;
+    if (v->observer)
+        entry.tag = v->observer->next_tag(v->observer_ctx);
+    return map_entry(v, le32_load(req + VIOMMU_MAP_DOMAIN), &entry);
 }
 
 static enum viommu_status handle_unmap(struct viommu *v, const uint8_t *req)
@@ -230,4 +240,23 @@ size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint
     v->counters.requests[req[0]]++;
     v->counters.status[status]++;
     return used;
+}
+
+/* --- a successor ------------------------------------------------------------------------------ */
+
+enum viommu_status viommu_restore_attachment(struct viommu *v, uint32_t endpoint,
+                                             const struct viommu_attachment *a)
+{
+    uint8_t req[VIOMMU_ATTACH_SIZE] = {VIOMMU_T_ATTACH};
+
+    le32_store(req + VIOMMU_ATTACH_DOMAIN, a->vdomain);
+    le32_store(req + VIOMMU_ATTACH_ENDPOINT, endpoint);
+    le32_store(req + VIOMMU_ATTACH_FLAGS, a->bypass ? VIOMMU_ATTACH_F_BYPASS : 0);
+    return handle_attach(v, req);
+}
+
+enum viommu_status viommu_restore_mapping(struct viommu *v, uint32_t vdomain,
+                                          const struct imap_entry *entry)
+{
+    return map_entry(v, vdomain, entry);
 }

@@ -51,6 +51,8 @@ static void unpin_entry(const struct imap_entry *entry, void *ctx)
     struct viommu *v = ctx;
     struct range gpa;
 
+    if (v->observer)
+        v->observer->unmapped(v->observer_ctx, entry->tag);
     if (mapping_has_access(entry->flags) && range_moved(entry->range, entry->value, &gpa))
         v->space.ops->unpin(v->space.ctx, gpa, (entry->flags & VIOMMU_MAP_F_WRITE) != 0);
 }
@@ -137,6 +139,8 @@ enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd, const struc
     }
     v->n_mappings++;
     v->counters.mapped++;
+    if (v->observer)
+        v->observer->mapped(v->observer_ctx, vd->id, entry);
     return VIOMMU_S_OK;
 
 undo_pin:

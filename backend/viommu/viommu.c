@@ -93,6 +93,12 @@ int viommu_set_features(struct viommu *v, uint64_t features)
     return 0;
 }
 
+void viommu_observe(struct viommu *v, const struct viommu_observer *ops, void *ctx)
+{
+    v->observer = ops;
+    v->observer_ctx = ctx;
+}
+
 uint64_t viommu_offered(const struct viommu *v)
 {
     return v->config.features;

@@ -150,6 +150,50 @@ enum viommu_status viommu_status_of_errno(int err);
 const char *viommu_status_name(unsigned status);
 const char *viommu_type_name(unsigned type);
 
+/* --- a record of the device, and a successor from it ------------------------------------------ */
+
+/* Where an endpoint is. */
+struct viommu_attachment {
+    bool attached;
+    bool bypass; /* of the vdomain */
+    uint32_t vdomain;
+};
+
+/*
+ * Somebody who keeps a record from which the vdomains can be built anew after this process has
+ * died. The calls come in the middle of a request (or reset, or removal), at points where the
+ * outcome can no longer change. None may fail but `attaching`; all are on the request's path.
+ */
+struct viommu_observer {
+    /* The tag (struct imap_entry) for the mapping that may be made next. Changes nothing. */
+    uint32_t (*next_tag)(void *ctx);
+    /* A mapping was made, under the tag of the latest next_tag. The request's answer is OK. */
+    void (*mapped)(void *ctx, uint32_t vdomain, const struct imap_entry *entry);
+    /* The mapping with this tag has left the host's tables, and leaves the table and its pins. */
+    void (*unmapped)(void *ctx, uint32_t tag);
+    /* `endpoint` may be attached or moved next: 0, or -ENOMEM to refuse it. */
+    int (*attaching)(void *ctx, uint32_t endpoint);
+    /*
+     * The endpoint is there now, and nothing can go wrong any more: the request's answer, if this
+     * is one, is `status`. Called before the mappings of a vdomain that ends with it are unmapped.
+     */
+    void (*attached)(void *ctx, uint32_t endpoint, const struct viommu_attachment *now,
+                     enum viommu_status status);
+};
+
+/* From now on; NULL ends it. `ops` and `ctx` outlive the device. */
+void viommu_observe(struct viommu *v, const struct viommu_observer *ops, void *ctx);
+
+/*
+ * Rebuilds from such a record, before viommu_observe: first all attachments, then the mappings.
+ * Checked like requests of the guest, with the negotiated features set before: the verdict that a
+ * request would have got. The tag of the entry is kept.
+ */
+MUST_CHECK enum viommu_status viommu_restore_attachment(struct viommu *v, uint32_t endpoint,
+                                                        const struct viommu_attachment *a);
+MUST_CHECK enum viommu_status viommu_restore_mapping(struct viommu *v, uint32_t vdomain,
+                                                     const struct imap_entry *entry);
+
 /* --- translation and faults ------------------------------------------------------------------- */
 
 struct viommu_fault {

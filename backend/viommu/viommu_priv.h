@@ -78,6 +78,8 @@ struct viommu {
     struct fault_queue faults;
     struct viommu_counters counters;
     struct ratelimit log_limit;
+    const struct viommu_observer *observer; /* may be NULL */
+    void *observer_ctx;
     uint64_t random; /* balances trees, nothing more */
 };
 
@@ -164,6 +166,10 @@ void endpoint_take_out(struct viommu *v, struct endpoint *ep);
 
 /* Makes unattached endpoints follow `on`: 0 or -errno, and nothing has changed then. */
 MUST_CHECK int endpoints_set_identity(struct viommu *v, bool on);
+
+/* Tells the observer that the endpoint is in `vd` (NULL: nowhere) now. */
+void endpoint_tell(const struct viommu *v, const struct endpoint *ep, const struct vdomain *vd,
+                   enum viommu_status status);
 
 /* Frees an endpoint that was taken out. */
 void endpoint_drop(struct viommu *v, struct endpoint *ep);

@@ -266,6 +266,23 @@ bool virtqueue_has_work(struct virtqueue *vq)
     return !vq->why && vq->ops->has_work(vq);
 }
 
+uint16_t virtqueue_position(const struct virtqueue *vq)
+{
+    return vq->next_avail;
+}
+
+int virtqueue_resume(struct virtqueue *vq, const uint16_t *positions, uint32_t n,
+                     uint32_t *shown_out)
+{
+    int shown = vq->why ? -EPROTO : vq->ops->shown(vq, positions, n);
+
+    if (shown < 0)
+        return shown;
+    *shown_out = (uint32_t)shown;
+    vq->next_avail = vq->used = vq->published = positions[shown];
+    return 0;
+}
+
 void virtqueue_get_stats(const struct virtqueue *vq, struct virtqueue_stats *out)
 {
     *out = (struct virtqueue_stats){.size = vq->size,

@@ -50,6 +50,18 @@ MUST_CHECK int virtqueue_new(struct virtqueue **out, struct gmem *mem,
                              const struct virtqueue_config *config);
 struct virtqueue *virtqueue_free(struct virtqueue *vq); /* NULL allowed; returns NULL */
 
+/*
+ * For a device that dies and has a successor on the same ring. virtqueue_position is where the
+ * device goes on after what it has popped so far: opaque, of this layout. A fresh queue resumes
+ * from n + 1 of them: that of the last publish that is known of, and one after each of the n
+ * buffers pushed since. The ring itself says how many of these were published (*shown_out): the
+ * queue goes on behind them, so that the next pop returns the first that was not. -EPROTO: the ring
+ * says something impossible, and is broken.
+ */
+uint16_t virtqueue_position(const struct virtqueue *vq);
+MUST_CHECK int virtqueue_resume(struct virtqueue *vq, const uint16_t *positions, uint32_t n,
+                                uint32_t *shown_out);
+
 bool virtqueue_broken(const struct virtqueue *vq);
 const char *virtqueue_broken_why(const struct virtqueue *vq); /* static text; "" if it is sound */
 

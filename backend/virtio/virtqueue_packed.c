@@ -190,19 +190,15 @@ static void packed_unpop(struct virtqueue *vq)
     vq->next_avail = vq->used;
 }
 
-/* Everything but the flags, which give the descriptor back. */
 static void packed_push(struct virtqueue *vq, uint32_t used)
 {
     struct virtqueue_packed *p = &vq->packed;
-    uint8_t *desc = desc_at(vq, vq->used);
     uint16_t flags = wrap_of(vq->used) ? DESC_F_AVAIL | DESC_F_USED : 0;
 
     if (used > 0) /* else the length says nothing (virtio 1.3, 2.8.6); it is 0 all the same */
         flags |= VRING_DESC_F_WRITE;
-    __atomic_store_n((uint32_t *)(void *)(desc + DESC_LEN), htole32(used), __ATOMIC_RELAXED);
-    __atomic_store_n((uint16_t *)(void *)(desc + DESC_ID), htole16(vq->chain.head),
-                     __ATOMIC_RELAXED);
-    p->used[p->n_used++] = (struct packed_used){.slot = slot_of(vq->used), .flags = flags};
+    p->used[p->n_used++] = (struct packed_used){
+        .slot = slot_of(vq->used), .flags = flags, .id = vq->chain.head, .len = used};
     vq->used = advance(vq, vq->used, p->slots);
 }
 
@@ -230,14 +226,18 @@ static bool packed_publish(struct virtqueue *vq)
     /*
      * Release: our reads and writes of buffer and descriptor come before the flags that give them
      * back; pairs with the driver's read barrier between flags and id or len (virtio 1.3,
-     * 2.8.22). The oldest one last: the driver looks there, and then sees the whole batch.
+     * 2.8.22). In order: whoever finds the ring after our death sees how far we came.
      */
-    while (p->n_used > 0) {
-        const struct packed_used *u = &p->used[--p->n_used];
+    for (uint32_t i = 0; i < p->n_used; i++) {
+        const struct packed_used *u = &p->used[i];
+        uint8_t *desc = desc_at(vq, u->slot);
 
-        __atomic_store_n((uint16_t *)(void *)(desc_at(vq, u->slot) + DESC_FLAGS), htole16(u->flags),
+        __atomic_store_n((uint32_t *)(void *)(desc + DESC_LEN), htole32(u->len), __ATOMIC_RELAXED);
+        __atomic_store_n((uint16_t *)(void *)(desc + DESC_ID), htole16(u->id), __ATOMIC_RELAXED);
+        __atomic_store_n((uint16_t *)(void *)(desc + DESC_FLAGS), htole16(u->flags),
                          __ATOMIC_RELEASE);
     }
+    p->n_used = 0;
     vq->published = vq->used;
     /* Full: our flags before our load of the driver's wish. The driver stores its wish, has a full
      * barrier, and loads the flags: one of us sees the other (virtio 1.3, 2.8.22). */
@@ -269,6 +269,24 @@ static void packed_no_kicks(struct virtqueue *vq)
     store_wish(vq, EVENT_DISABLE << 16);
 }
 
+/*
+ * Buffers are published in order, each by its flags (packed_publish). As long as these are those of
+ * a descriptor that is available in this lap it was not: what the driver puts there later belongs
+ * to the next lap.
+ */
+static int packed_shown(struct virtqueue *vq, const uint16_t *positions, uint32_t n)
+{
+    uint32_t shown = n;
+
+    for (uint32_t i = 0; i <= n; i++) {
+        if (slot_of(positions[i]) >= vq->size)
+            return vq_break(vq, "position outside the ring");
+        if (i < shown && is_available(load_flags(vq, positions[i]), positions[i]))
+            shown = i;
+    }
+    return (int)shown;
+}
+
 const struct virtqueue_ops virtqueue_packed_ops = {
     .desc = {.per_entry = DESC_SIZE, .extra = 0, .align = 16, .write = true},
     .driver = {.per_entry = 0, .extra = 4, .align = 4},
@@ -281,4 +299,5 @@ const struct virtqueue_ops virtqueue_packed_ops = {
     .want_kicks = packed_want_kicks,
     .no_kicks = packed_no_kicks,
     .has_work = packed_has_work,
+    .shown = packed_shown,
 };

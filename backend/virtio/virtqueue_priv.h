@@ -40,10 +40,13 @@ struct virtqueue_split {
     uint16_t avail_idx; /* as last looked at */
 };
 
-/* A used descriptor that is written but for its flags, which make it the driver's. */
+/* A used descriptor that is still to be written: until then the ring has the driver's own, and a
+ * successor of this process finds the buffer there (virtqueue_resume). */
 struct packed_used {
     uint16_t slot;
     uint16_t flags;
+    uint16_t id;
+    uint32_t len;
 };
 
 /*
@@ -83,6 +86,10 @@ struct virtqueue_ops {
     bool (*want_kicks)(struct virtqueue *vq);
     void (*no_kicks)(struct virtqueue *vq);
     bool (*has_work)(struct virtqueue *vq);
+
+    /* How many of n buffers were published, as far as the ring tells (see virtqueue_resume); or
+     * -EPROTO after vq_break(). */
+    int (*shown)(struct virtqueue *vq, const uint16_t *positions, uint32_t n);
 };
 
 extern const struct virtqueue_ops virtqueue_split_ops;

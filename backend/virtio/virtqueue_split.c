@@ -219,6 +219,20 @@ static void split_no_kicks(struct virtqueue *vq)
         store16(&vq->split.used_head[USED_FLAGS], USED_F_NO_NOTIFY);
 }
 
+/* The used index is ours alone to write: a driver that has changed it has broken its ring. */
+static int split_shown(struct virtqueue *vq, const uint16_t *positions, uint32_t n)
+{
+    uint16_t idx = load16(&vq->split.used_head[USED_IDX]);
+
+    /* Nothing that was available is known any more: the driver's index is looked at anew. */
+    vq->split.avail_idx = idx;
+    for (uint32_t i = 0; i <= n; i++) {
+        if (positions[i] == idx)
+            return (int)i;
+    }
+    return vq_break(vq, "used index that the device did not write");
+}
+
 const struct virtqueue_ops virtqueue_split_ops = {
     .desc = {.per_entry = 16, .extra = 0, .align = 16},
     .driver = {.per_entry = 2, .extra = 6, .align = 2},
@@ -231,4 +245,5 @@ const struct virtqueue_ops virtqueue_split_ops = {
     .want_kicks = split_want_kicks,
     .no_kicks = split_no_kicks,
     .has_work = split_has_work,
+    .shown = split_shown,
 };

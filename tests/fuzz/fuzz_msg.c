@@ -210,15 +210,18 @@ static void fuzz_frames(struct fuzz_in *in)
 
 #define CALLS 6u
 
-int __wrap_worker_spawn(const struct daemon_options *options, pid_t *pid_out, int *fd_out);
+int __wrap_worker_spawn(const struct daemon_options *options, int broker_fd, pid_t *pid_out,
+                        int *fd_out);
 int __wrap_kill(pid_t pid, int signo);
 int __real_kill(pid_t pid, int signo);
 pid_t __wrap_waitpid(pid_t pid, int *status, int flags);
 pid_t __real_waitpid(pid_t pid, int *status, int flags);
 
-int __wrap_worker_spawn(const struct daemon_options *options, pid_t *pid_out, int *fd_out)
+int __wrap_worker_spawn(const struct daemon_options *options, int broker_fd, pid_t *pid_out,
+                        int *fd_out)
 {
     (void)options;
+    (void)broker_fd;
     *pid_out = FAKE_PID;
     *fd_out = worker_end;
     worker_end = -1;

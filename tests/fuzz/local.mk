@@ -53,7 +53,8 @@ tests_fuzz_fuzz_msg_SOURCES = tests/fuzz/fuzz_msg.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_msg_CPPFLAGS = $(FUZZ_ALL_DEFS)
 tests_fuzz_fuzz_msg_LDFLAGS = $(FUZZ_ALL_LINK) -Wl,--wrap=worker_spawn -Wl,--wrap=kill \
 	-Wl,--wrap=waitpid
-tests_fuzz_fuzz_msg_LDADD = backend/daemon/libdaemon.a xenstore/libviommu_xenstore.a \
+tests_fuzz_fuzz_msg_LDADD = backend/daemon/libdaemon.a backend/platform/libbroker.a \
+	xenstore/libviommu_xenstore.a \
 	common/libcommon.a $(JANSSON_LIBS)
 
 # Trees of tiny nodes, as in test_imap_small: many levels, every kind of split and merge.

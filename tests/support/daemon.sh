@@ -106,7 +106,8 @@ daemon_start() {
     await_path "$dir/control.sock"
 }
 
-# daemon_setup [fakexen options]: fakexen with backend domain 1, and the daemon in it.
+# daemon_setup [fakexen options]: fakexen with backend domain 1, and the daemon in it, with
+# $daemon_options.
 daemon_setup() {
     [ "${HAVE_XEN-yes}" = yes ] || skip_all "built without the Xen libraries"
     command -v xenstore-ls >/dev/null || skip_all "xenstore-utils are not installed"
@@ -117,7 +118,8 @@ daemon_setup() {
     pids="$pids $!"
     await_path "$dir/toolstack"
     fxl create-domain drv --domid 1 >/dev/null || bail "fakexen does not work"
-    daemon_start
+    # shellcheck disable=SC2086
+    daemon_start ${daemon_options-}
 }
 
 # guest_start FD DOMID: a guest with device 0, driven through descriptor FD (3 or 4).

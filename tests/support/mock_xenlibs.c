@@ -5,6 +5,7 @@
 #include "tests/support/mock_xenlibs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <xengnttab.h>
 #include <xentoollog.h>
 
+#include "backend/platform/xen_gntdev.h"
 #include "common/compiler.h"
 
 struct xengntdev_handle {
@@ -67,6 +69,71 @@ static void trace(char c)
 
     if (len + 1 < sizeof(mock_xen.trace))
         mock_xen.trace[len] = c;
+}
+
+/* ---- gntdev itself ---- */
+
+static void gnt_trace(char c)
+{
+    size_t len = strlen(mock_xen.gnt_trace);
+
+    if (len + 1 < sizeof(mock_xen.gnt_trace))
+        mock_xen.gnt_trace[len] = c;
+}
+
+int gntdev_open(void)
+{
+    if (failed(&mock_xen.fail_gntdev_open))
+        return -errno;
+    mock_xen.gntdev_opens++;
+    return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+int gntdev_record(int fd, uint32_t domid, const uint32_t *refs, uint32_t n, uint64_t *index_out)
+{
+    (void)fd;
+    if (failed(&mock_xen.fail_record))
+        return -errno;
+    gnt_trace('r');
+    mock_xen.record_domid = domid;
+    mock_xen.record_n = n;
+    memcpy(mock_xen.record_refs, refs, (n < 8 ? n : 8) * sizeof(*refs));
+    *index_out = ++mock_xen.records * 0x10000ull;
+    return 0;
+}
+
+int gntdev_forget(int fd, uint64_t index, uint32_t n)
+{
+    (void)fd;
+    gnt_trace('f');
+    mock_xen.forgets++;
+    mock_xen.forget_index = index;
+    mock_xen.forget_n = n;
+    return 0;
+}
+
+void *gntdev_map(int fd, uint64_t index, uint32_t n, bool writable)
+{
+    void *addr;
+
+    (void)fd;
+    gnt_trace('m');
+    mock_xen.gntdev_map_index = index;
+    mock_xen.gntdev_map_writable = writable;
+    if (failed(&mock_xen.fail_gntdev_map))
+        return NULL;
+    addr = mmap(NULL, (size_t)n * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return addr == MAP_FAILED ? NULL : addr;
+}
+
+int xenevtchn_restrict(xenevtchn_handle *xce, domid_t domid)
+{
+    (void)xce;
+    if (failed(&mock_xen.fail_restrict))
+        return -1;
+    mock_xen.restricts++;
+    mock_xen.restrict_domid = domid;
+    return 0;
 }
 
 /* ---- gnttab ---- */

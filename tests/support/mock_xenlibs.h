@@ -12,10 +12,20 @@
 struct mock_xenlibs {
     /* Failures: errno that the next such call sets, 0 for success. Cleared by the call. */
     int fail_gnttab_open, fail_evtchn_open, fail_map, fail_unmap, fail_copy, fail_bind;
-    int fail_notify, fail_pending, fail_unmask;
+    int fail_restrict, fail_notify, fail_pending, fail_unmask;
     int copy_status_at; /* this piece (counted over all calls, from 0) gets a bad status; -1: none
                          */
 
+    /* gntdev's own calls (backend/platform/xen_gntdev.h): 'r'ecord, 'm'ap, 'f'orget in gnt_trace */
+    int fail_gntdev_open, fail_record, fail_gntdev_map;
+    unsigned gntdev_opens, records, forgets;
+    uint32_t record_domid, record_refs[8], record_n, forget_n;
+    uint64_t gntdev_map_index, forget_index;
+    bool gntdev_map_writable;
+    char gnt_trace[64];
+
+    unsigned restricts;
+    uint32_t restrict_domid;
     unsigned gnttab_opens, gnttab_closes, evtchn_opens, evtchn_closes;
     unsigned maps, unmaps, binds, unbinds, notifies, copy_calls;
     uint32_t map_count, map_domid, map_refs[8];

@@ -27,13 +27,13 @@ tests_unit_test_fakexen_xs_CFLAGS = $(PLATFORM_TEST_CFLAGS)
 tests_unit_test_fakexen_xs_LDADD = $(FX_TEST_LIBS)
 
 tests_unit_test_platform_fakexen_CFLAGS = $(PLATFORM_TEST_CFLAGS)
-tests_unit_test_platform_fakexen_LDADD = backend/platform/libplatform_fakexen.a $(FX_TEST_LIBS)
+tests_unit_test_platform_fakexen_LDADD = backend/platform/libplatform_fakexen.a backend/platform/libbroker.a $(FX_TEST_LIBS)
 
 # No $(XEN_LIBS): the mock takes their place.
 tests_unit_test_platform_xen_SOURCES = tests/unit/test_platform_xen.c \
 	tests/support/mock_xenlibs.c tests/support/mock_xenlibs.h
 tests_unit_test_platform_xen_CFLAGS = $(PLATFORM_TEST_CFLAGS)
-tests_unit_test_platform_xen_LDADD = backend/platform/libplatform_xen.a tests/support/libut.a \
+tests_unit_test_platform_xen_LDADD = backend/platform/libplatform_xen.a backend/platform/libbroker.a tests/support/libut.a \
 	common/libcommon.a $(CUNIT_LIBS)
 endif
 endif

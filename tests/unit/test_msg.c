@@ -202,19 +202,30 @@ static void start_round_trips_with_and_without_config(void)
     msg = msg_new_start(9, &bare);
     UT_EQ(msg_parse_start(msg, &out), 0);
     UT_TRUE(out.config == NULL);
+    UT_FALSE(out.recover);
+    json_decref(msg);
+
+    bare.recover = true;
+    msg = msg_new_start(9, &bare);
+    UT_EQ(msg_parse_start(msg, &out), 0);
+    UT_TRUE(out.recover);
     json_decref(msg);
 }
 
 static void malformed_starts_are_refused(void)
 {
     static const char *const bad[] = {
-        "{\"platform\":\"xen\",\"domid\":1,\"number\":0}",
-        "{\"platform\":\"\",\"domid\":1,\"number\":0,\"pages\":1}",
-        "{\"platform\":\"xen\",\"domid\":32752,\"number\":0,\"pages\":1}",
-        "{\"platform\":\"xen\",\"domid\":1,\"number\":-1,\"pages\":1}",
-        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":4294967296}",
-        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":1,\"config\":5}",
-        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":1,\"config\":\"a\\nb\"}",
+        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"recover\":false}",
+        "{\"platform\":\"\",\"domid\":1,\"number\":0,\"pages\":1,\"recover\":false}",
+        "{\"platform\":\"xen\",\"domid\":32752,\"number\":0,\"pages\":1,\"recover\":false}",
+        "{\"platform\":\"xen\",\"domid\":1,\"number\":-1,\"pages\":1,\"recover\":false}",
+        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":4294967296,\"recover\":false}",
+        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":1,\"config\":5,\"recover\":"
+        "false}",
+        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":1,\"config\":\"a\\nb\","
+        "\"recover\":false}",
+        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":1}",
+        "{\"platform\":\"xen\",\"domid\":1,\"number\":0,\"pages\":1,\"recover\":1}",
     };
     struct msg_start out;
     int r;

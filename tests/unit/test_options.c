@@ -43,6 +43,10 @@ static void defaults_make_a_supervisor_on_the_first_platform(void)
     UT_EQ(o.worker_fd, (uint64_t)-1);
     UT_EQ(o.log_level, LOG_LEVEL_INFO);
     UT_FALSE(o.syslog);
+    UT_TRUE(o.sandbox);
+    UT_TRUE(o.worker_user == NULL);
+    UT_TRUE(o.grant_broker);
+    UT_EQ(o.broker_fd, (uint64_t)-1);
     UT_TRUE(o.platform == &first_platform);
     UT_EQ(o.pages, 65536);
     UT_EQ(o.pages_per_device, 16384);
@@ -61,9 +65,23 @@ static void options_take_their_values(void)
     UT_EQ(o.pages_per_device, 1000);
     UT_EQ(parse("--pages=100", NULL, &o), 0);
     UT_EQ(o.pages_per_device, 100); /* a small total is enough to say */
+    UT_EQ(o.max_recoveries, 5);
+    UT_TRUE(o.state_dir == NULL);
+    UT_EQ(parse("--max-recoveries=0", "--state-dir=/run/x", &o), 0);
+    UT_EQ(o.max_recoveries, 0);
+    UT_STR(o.state_dir, "/run/x");
     UT_EQ(parse("--worker=3", "--platform=second", &o), 0);
     UT_EQ(o.worker_fd, 3);
     UT_TRUE(o.platform == &second_platform);
+    UT_EQ(parse("--worker-user=nobody", "--grant-broker=off", &o), 0);
+    UT_STR(o.worker_user, "nobody");
+    UT_TRUE(o.sandbox);
+    UT_FALSE(o.grant_broker);
+    UT_EQ(parse("--no-sandbox", "--grant-broker=on", &o), 0);
+    UT_FALSE(o.sandbox);
+    UT_TRUE(o.grant_broker);
+    UT_EQ(parse("--worker=3", "--broker=4", &o), 0);
+    UT_EQ(o.broker_fd, 4);
 }
 
 static void wrong_values_are_refused_and_nothing_is_written(void)
@@ -79,7 +97,16 @@ static void wrong_values_are_refused_and_nothing_is_written(void)
         {"--pages=99999999999999999999", NULL},
         {"--pages-per-device=0", NULL},
         {"--pages=100", "--pages-per-device=101"},
+        {"--state-dir=relative", NULL},
+        {"--max-recoveries=-1", NULL},
+        {"--max-recoveries=1000001", NULL},
+        {"--max-recoveries=many", NULL},
         {"--worker=2", NULL},
+        {"--broker=2", NULL},
+        {"--grant-broker=", NULL},
+        {"--grant-broker=yes", NULL},
+        {"--no-sandbox", "--worker-user=nobody"},
+        {"--no-sandbox=x", NULL},
         {"--worker=x", NULL},
         {"--platform=third", NULL},
         {"--unknown", NULL},

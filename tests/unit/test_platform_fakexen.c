@@ -4,9 +4,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "backend/platform/platform.h"
+#include "tests/support/fakexen/fx_client.h"
 #include "tests/support/fakexen/fx_guest.h"
 #include "tests/support/fakexen/fx_server.h"
 #include "tests/support/ut.h"
@@ -273,7 +276,165 @@ static void close_releases_everything(void)
     teardown(&r);
 }
 
+/* ---- with a broker ---- */
+
+#define OTHER 3
+
+struct brokered {
+    struct rig rig;
+    struct fx_guest *other;
+    struct platform *p;
+    struct broker *broker;
+    pthread_t thread;
+    int sock, far;
+    atomic_uint max_pages;
+};
+
+static void *serve(void *arg)
+{
+    struct brokered *b = arg;
+
+    (void)broker_serve(b->far, ops->brokered->broker, b->broker, &b->max_pages);
+    ops->brokered->broker->close(b->broker);
+    close(b->far);
+    return NULL;
+}
+
+/* Two guests, and a worker of the first with its broker. */
+static bool brokered_setup(struct brokered *b)
+{
+    int sv[2];
+
+    memset(b, 0, sizeof(*b));
+    atomic_init(&b->max_pages, 100);
+    if (!setup(&b->rig) || fx_create_domain(b->rig.server.dir, "o", OTHER, false) < 0 ||
+        fx_guest_open(&b->other, b->rig.server.dir, OTHER, 8) < 0 || broker_socketpair(sv) < 0 ||
+        ops->brokered->broker->open(&b->broker, GUEST) < 0)
+        return false;
+    b->sock = sv[0];
+    b->far = sv[1];
+    return pthread_create(&b->thread, NULL, serve, b) == 0 &&
+           ops->brokered->open(&b->p, GUEST, b->sock) == 0;
+}
+
+static void brokered_teardown(struct brokered *b)
+{
+    ops->close(b->p);
+    (void)pthread_join(b->thread, NULL);
+    fx_guest_close(b->other);
+    teardown(&b->rig);
+}
+
+static void pages_come_through_the_broker(void)
+{
+    const struct grant_ops *grants = ops->brokered->grants;
+    struct brokered b;
+    uint32_t ref, ro, bad[2];
+    void *addr, *second;
+
+    UT_REQUIRE(brokered_setup(&b));
+    page(&b.rig, 3)[0] = 'x';
+    page(&b.rig, 4)[0] = 'y';
+    UT_EQ(fx_guest_grant(b.rig.guest, DRV, 3, 2, false, &ref), 0);
+    UT_EQ(fx_guest_grant(b.rig.guest, DRV, 6, 1, true, &ro), 0);
+    UT_EQ(grants->map(b.p, (uint32_t[]){ref + 1, ref}, 2, true, &addr), 0);
+    UT_EQ(((char *)addr)[0], 'y');
+    UT_EQ(((char *)addr)[GRANT_PAGE_SIZE], 'x');
+    ((char *)addr)[1] = 'z';
+    UT_EQ(page(&b.rig, 4)[1], 'z');
+    UT_EQ(grants->map(b.p, &ro, 1, true, &second), -EFAULT);
+    bad[0] = ref;
+    bad[1] = 63;
+    UT_EQ(grants->map(b.p, bad, 2, false, &second), -EFAULT);
+    UT_EQ(count(&b.rig, GUEST, "mapped"), 2);
+    grants->unmap(b.p, addr, 2);
+    UT_EQ(fx_guest_ungrant(b.rig.guest, ref, 2), 0); /* on return the guest can revoke */
+    UT_EQ(grants->map(b.p, &ro, 1, false, &addr), 0);
+    brokered_teardown(&b);
+}
+
+/* A worker that was taken over: it says to broker and hypervisor whatever it likes. */
+static void a_worker_cannot_map_what_another_guest_granted(void)
+{
+    struct fx_map m = {.domid = OTHER, .n = 1};
+    struct fx_copy copy = {.domid = OTHER, .n = 1};
+    struct fx_port port = {.domid = OTHER};
+    struct fx_hello hello = {.domid = OTHER};
+    uint8_t reply[sizeof(struct fx_map_reply) + sizeof(uint32_t)];
+    struct fx_copy_piece piece = {.len = 1};
+    struct fx_channel channel;
+    struct brokered b;
+    uint32_t ref, i;
+    void *addr = &b;
+    int sock;
+
+    UT_REQUIRE(brokered_setup(&b));
+    UT_EQ(fx_guest_alloc_unbound(b.other, DRV, &channel), 0);
+    /* A reference that the first guest does not have, so that the number alone decides. */
+    UT_EQ(fx_guest_grant(b.other, DRV, 0, 8, false, &ref), 0);
+    /* Through the broker: every number there is. */
+    for (i = ref; i < ref + 8; i++)
+        UT_EQ(ops->brokered->grants->map(b.p, &i, 1, false, &addr), -EFAULT);
+    UT_TRUE(addr == &b);
+    UT_EQ(count(&b.rig, OTHER, "mapped"), 0);
+
+    /* Around it: a connection in the state in which the worker has its own. */
+    sock = fx_connect(b.rig.server.dir, DRV);
+    UT_REQUIRE(sock >= 0);
+    hello.domid = GUEST;
+    UT_EQ(fx_call(sock, FX_RESTRICT, &(struct fx_buf){&hello, sizeof(hello)}, 1, -1, NULL, 0, NULL),
+          0);
+    UT_EQ(fx_call(sock, FX_MAP, (struct fx_buf[]){{&m, sizeof(m)}, {&ref, sizeof(ref)}}, 2, -1,
+                  reply, sizeof(reply), NULL),
+          -EPERM);
+    piece.ref = ref;
+    UT_EQ(fx_call(sock, FX_COPY, (struct fx_buf[]){{&copy, sizeof(copy)}, {&piece, sizeof(piece)}},
+                  2, -1, reply, 5, NULL),
+          -EPERM);
+    port.port = channel.port;
+    UT_EQ(fx_call(sock, FX_BIND, &(struct fx_buf){&port, sizeof(port)}, 1, -1, &port, sizeof(port),
+                  NULL),
+          -EPERM);
+    hello.domid = OTHER;
+    UT_EQ(fx_call(sock, FX_RESTRICT, &(struct fx_buf){&hello, sizeof(hello)}, 1, -1, NULL, 0, NULL),
+          -EPERM);
+    close(sock);
+    UT_EQ(count(&b.rig, OTHER, "mapped"), 0);
+
+    /* It can fail: without a broker the same worker reads the other guest's page. */
+    sock = fx_connect(b.rig.server.dir, DRV);
+    UT_REQUIRE(sock >= 0);
+    UT_EQ(fx_call(sock, FX_MAP, (struct fx_buf[]){{&m, sizeof(m)}, {&ref, sizeof(ref)}}, 2, -1,
+                  reply, sizeof(reply), NULL),
+          0);
+    UT_EQ(count(&b.rig, OTHER, "mapped"), 1);
+    close(sock);
+    UT_EQ(fx_guest_unbind(b.other, &channel), 0);
+    brokered_teardown(&b);
+}
+
+static void the_end_of_a_worker_unmaps_what_its_broker_has(void)
+{
+    struct brokered b;
+    uint32_t ref;
+    void *addr;
+
+    UT_REQUIRE(brokered_setup(&b));
+    UT_EQ(fx_guest_grant(b.rig.guest, DRV, 3, 2, false, &ref), 0);
+    UT_EQ(ops->brokered->grants->map(b.p, &ref, 1, true, &addr), 0);
+    UT_EQ(count(&b.rig, GUEST, "mapped"), 1);
+    (void)shutdown(b.sock, SHUT_RDWR); /* as SIGKILL does */
+    (void)pthread_join(b.thread, NULL);
+    UT_EQ(count(&b.rig, GUEST, "mapped"), 0);
+    ops->close(b.p);
+    fx_guest_close(b.other);
+    teardown(&b.rig);
+}
+
 static const struct ut_case cases[] = {
+    UT_CASE(pages_come_through_the_broker),
+    UT_CASE(a_worker_cannot_map_what_another_guest_granted),
+    UT_CASE(the_end_of_a_worker_unmaps_what_its_broker_has),
     UT_CASE(open_needs_its_environment),
     UT_CASE(pages_appear_in_the_order_of_the_references),
     UT_CASE(refused_maps_leave_nothing_and_say_why),

@@ -4,8 +4,11 @@
 #include <config.h>
 
 #include <errno.h>
+#include <linux/ioctl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "backend/platform/platform.h"
 #include "common/log.h"
@@ -40,6 +43,23 @@ static void open_fails_whole_and_says_why(void)
     UT_EQ(mock_xen.gnttab_opens, 1);
     UT_TRUE(p == NULL);
     ops->close(NULL);
+}
+
+static void event_channels_are_bound_to_the_guest_by_the_kernel(void)
+{
+    struct platform *p = open_guest();
+
+    UT_REQUIRE(p != NULL);
+    UT_EQ(mock_xen.restricts, 1);
+    UT_EQ(mock_xen.restrict_domid, GUEST);
+    ops->close(p);
+    mock_xen_reset();
+    p = NULL;
+    mock_xen.fail_restrict = EPERM;
+    UT_EQ(ops->open(&p, GUEST), -EPERM);
+    UT_TRUE(p == NULL);
+    UT_EQ(mock_xen.evtchn_closes, 1);
+    UT_EQ(mock_xen.gnttab_closes, 1);
 }
 
 static void a_map_is_one_call_with_the_guests_domid(void)
@@ -254,8 +274,161 @@ static void a_guest_cannot_flood_the_log_by_bad_references(void)
     ops->close(p);
 }
 
+/* ---- with a broker ---- */
+
+struct brokered {
+    struct platform *p;
+    struct broker *broker;
+    pthread_t thread;
+    int far;
+    atomic_uint max_pages;
+};
+
+static void *serve(void *arg)
+{
+    struct brokered *b = arg;
+
+    (void)broker_serve(b->far, ops->brokered->broker, b->broker, &b->max_pages);
+    ops->brokered->broker->close(b->broker);
+    close(b->far);
+    return NULL;
+}
+
+static bool brokered_setup(struct brokered *b)
+{
+    int sv[2];
+
+    mock_xen_reset();
+    *b = (struct brokered){.p = NULL};
+    atomic_init(&b->max_pages, 100);
+    if (broker_socketpair(sv) < 0 || ops->brokered->broker->open(&b->broker, GUEST) < 0)
+        return false;
+    b->far = sv[1];
+    return pthread_create(&b->thread, NULL, serve, b) == 0 &&
+           ops->brokered->open(&b->p, GUEST, sv[0]) == 0;
+}
+
+static void brokered_teardown(struct brokered *b)
+{
+    ops->close(b->p);
+    (void)pthread_join(b->thread, NULL);
+}
+
+static void a_broker_records_and_the_worker_maps(void)
+{
+    static const uint32_t refs[] = {9, 8, 42};
+    const struct grant_ops *grants = ops->brokered->grants;
+    struct brokered b;
+    void *addr;
+
+    UT_REQUIRE(brokered_setup(&b));
+    UT_EQ(mock_xen.gnttab_opens, 0);
+    UT_EQ(mock_xen.gntdev_opens, 1);
+    UT_EQ(grants->map(b.p, refs, 3, true, &addr), 0);
+    UT_EQ(mock_xen.record_domid, GUEST);
+    UT_EQ(mock_xen.record_n, 3);
+    UT_EQ(memcmp(mock_xen.record_refs, refs, sizeof(refs)), 0);
+    UT_EQ(mock_xen.gntdev_map_index, 0x10000);
+    UT_TRUE(mock_xen.gntdev_map_writable);
+    UT_STR(mock_xen.gnt_trace, "rm");
+    grants->unmap(b.p, addr, 3);
+    UT_STR(mock_xen.gnt_trace, "rmf");
+    UT_EQ(mock_xen.forget_index, 0x10000);
+    UT_EQ(mock_xen.forget_n, 3);
+    UT_EQ(grants->map(b.p, refs, 1, false, &addr), 0);
+    UT_FALSE(mock_xen.gntdev_map_writable);
+    brokered_teardown(&b); /* ends what is mapped */
+    UT_STR(mock_xen.gnt_trace, "rmfrmf");
+    UT_EQ(mock_xen.maps, 0);
+}
+
+static void refused_brokered_maps_leave_no_record(void)
+{
+    static const struct {
+        int record, map, result;
+        const char *trace;
+    } table[] = {
+        {0, EINVAL, -EFAULT, "rmf"}, /* a reference that was not granted */
+        {0, ENOMEM, -ENOMEM, "rmf"},
+        {EINVAL, 0, -EFAULT, ""},
+        {ENOMEM, 0, -ENOMEM, ""},
+    };
+    const struct grant_ops *grants = ops->brokered->grants;
+    uint32_t refs[101] = {5};
+    struct brokered b;
+    void *addr = &b;
+
+    UT_REQUIRE(brokered_setup(&b));
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        mock_xen.gnt_trace[0] = '\0';
+        memset(mock_xen.gnt_trace, 0, sizeof(mock_xen.gnt_trace));
+        mock_xen.fail_record = table[i].record;
+        mock_xen.fail_gntdev_map = table[i].map;
+        UT_EQ(grants->map(b.p, refs, 100, true, &addr), table[i].result);
+        UT_STR(mock_xen.gnt_trace, table[i].trace);
+    }
+    UT_EQ(grants->map(b.p, refs, 101, true, &addr), -ENOMEM); /* the lease */
+    UT_EQ(grants->map(b.p, refs, 0, true, &addr), -EINVAL);
+    UT_EQ(grants->map(b.p, refs, BROKER_MAX_PAGES + 1, true, &addr), -ENOMEM);
+    UT_TRUE(addr == &b);
+    UT_EQ(grants->map(b.p, refs, 100, true, &addr), 0);
+    brokered_teardown(&b);
+}
+
+static void a_dead_broker_is_a_failure_and_no_hang(void)
+{
+    const struct grant_ops *grants = ops->brokered->grants;
+    uint32_t ref = 5;
+    struct brokered b;
+    void *addr;
+
+    UT_REQUIRE(brokered_setup(&b));
+    UT_EQ(grants->map(b.p, &ref, 1, true, &addr), 0);
+    (void)shutdown(b.far, SHUT_RDWR);
+    (void)pthread_join(b.thread, NULL);
+    UT_TRUE(grants->map(b.p, &ref, 1, true, &addr) < 0);
+    ops->close(b.p);
+}
+
+static void a_brokered_worker_has_no_way_around_its_broker(void)
+{
+    const struct ioctl_list *list = &ops->brokered->ioctls;
+
+    UT_TRUE(ops->brokered->grants->copy == NULL);
+    UT_TRUE(list->n > 0);
+    for (size_t i = 0; i < list->n; i++)
+        UT_EQ(_IOC_TYPE(list->requests[i]), 'E'); /* evtchn's; gntdev's are 'G' */
+    /* And the broker's requests have no room for a domain at all. */
+    UT_EQ(sizeof(struct broker_request), 4 * sizeof(uint32_t));
+}
+
+static void brokered_open_fails_whole(void)
+{
+    struct platform *p = NULL;
+    struct broker *broker = NULL;
+    int sv[2];
+
+    mock_xen_reset();
+    mock_xen.fail_gntdev_open = ENOENT;
+    UT_EQ(ops->brokered->broker->open(&broker, GUEST), -ENOENT);
+    UT_TRUE(broker == NULL);
+    UT_REQUIRE(broker_socketpair(sv) == 0);
+    close(sv[1]);
+    UT_TRUE(ops->brokered->open(&p, GUEST, sv[0]) < 0);
+    UT_EQ(ops->brokered->open(&p, 0x7ff0, sv[0]), -EINVAL);
+    UT_TRUE(p == NULL);
+    UT_EQ(close(sv[0]), 0); /* is still the caller's */
+    UT_EQ(mock_xen.evtchn_opens, mock_xen.evtchn_closes);
+}
+
 static const struct ut_case cases[] = {
+    UT_CASE(a_broker_records_and_the_worker_maps),
+    UT_CASE(refused_brokered_maps_leave_no_record),
+    UT_CASE(a_dead_broker_is_a_failure_and_no_hang),
+    UT_CASE(a_brokered_worker_has_no_way_around_its_broker),
+    UT_CASE(brokered_open_fails_whole),
     UT_CASE(open_fails_whole_and_says_why),
+    UT_CASE(event_channels_are_bound_to_the_guest_by_the_kernel),
     UT_CASE(a_map_is_one_call_with_the_guests_domid),
     UT_CASE(map_failures_are_the_guests_or_the_hosts),
     UT_CASE(unmapping_takes_exactly_what_was_mapped),

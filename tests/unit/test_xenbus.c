@@ -43,6 +43,7 @@ struct row {
 static const struct row rows[] = {
     {XB_PHASE_NEW, XB_FOUND_FRESH, XB_PHASE_STARTING, "start"},
     {XB_PHASE_NEW, XB_FOUND_CONNECTED, XB_PHASE_CLOSED, "error state-5 state-6 recheck"},
+    {XB_PHASE_NEW, XB_FOUND_RUNNING, XB_PHASE_CONNECTED, "recover recheck"},
     {XB_PHASE_NEW, XB_FOUND_CLOSED, XB_PHASE_CLOSED, "recheck"},
     {XB_PHASE_NEW, XB_FOUND_ENDING, XB_PHASE_ENDED, "state-6 remove"},
     {XB_PHASE_NEW, XB_OWN_CLOSING, XB_PHASE_ENDED, "state-6 remove"},
@@ -160,7 +161,8 @@ static void guest_memory_is_let_go_only_by_the_worker(void)
                      has(&step, XB_DO_FORGET) || has(&step, XB_DO_START) ||
                      has(&step, XB_DO_CONNECT));
         if (!held && holds)
-            UT_TRUE(phase == XB_PHASE_WAITING && has(&step, XB_DO_CONNECT));
+            UT_TRUE((phase == XB_PHASE_WAITING && has(&step, XB_DO_CONNECT)) ||
+                    (phase == XB_PHASE_NEW && has(&step, XB_DO_RECOVER)));
         /* DISCONNECT exactly once on the way out. */
         UT_EQ(has(&step, XB_DO_DISCONNECT),
               (phase == XB_PHASE_CONNECTING || phase == XB_PHASE_CONNECTED) && holds &&

@@ -12,7 +12,8 @@ tests_bench_bench_ring_SOURCES = tests/bench/bench_ring.c
 tests_bench_bench_ring_LDADD = tests/support/libguest.a backend/virtio/libvirtio.a
 
 if HAVE_CUNIT
-VIRTIO_TESTS = tests/unit/test_gmem tests/unit/test_virtqueue tests/unit/test_virtqueue_packed
+VIRTIO_TESTS = tests/unit/test_gmem tests/unit/test_virtqueue tests/unit/test_virtqueue_packed \
+	tests/unit/test_virtqueue_resume
 check_PROGRAMS += $(VIRTIO_TESTS)
 TESTS += $(VIRTIO_TESTS)
 VIRTIO_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/virtio/libvirtio.a \
@@ -24,6 +25,9 @@ RING_WORLD = tests/support/ring_world.c tests/support/ring_world.h
 tests_unit_test_virtqueue_SOURCES = tests/unit/test_virtqueue.c $(RING_WORLD)
 tests_unit_test_virtqueue_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS) -pthread
 tests_unit_test_virtqueue_LDADD = $(VIRTIO_TEST_LIBS) -lpthread
+tests_unit_test_virtqueue_resume_SOURCES = tests/unit/test_virtqueue_resume.c $(RING_WORLD)
+tests_unit_test_virtqueue_resume_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_virtqueue_resume_LDADD = $(VIRTIO_TEST_LIBS)
 tests_unit_test_virtqueue_packed_SOURCES = tests/unit/test_virtqueue_packed.c $(RING_WORLD)
 tests_unit_test_virtqueue_packed_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS) -pthread
 tests_unit_test_virtqueue_packed_LDADD = $(VIRTIO_TEST_LIBS) -lpthread

@@ -260,6 +260,16 @@ show_device() {
     check "$name: viommuctl show" in_drv "viommuctl show $device"
     check "$name: viommuctl mappings shows the last mapping" \
         in_drv "viommuctl mappings $device | grep -i 100000"
+    # All of the above was done in here: by a filtered process without capabilities, whose grants
+    # a thread of the supervisor maps (libxenstore has another one).
+    # One line without a backslash: xenstore-read would print both otherwise.
+    status="/proc/\$(viommuctl show $device | grep ^worker | tr -s ' ' | cut -d ' ' -f 2)/status"
+    wanted='^(Seccomp:.2|NoNewPrivs:.1|Cap(Prm|Eff|Bnd):.0+)$'
+    check "$name: the worker is in its sandbox" \
+        in_drv "grep -E '$wanted' $status && test 5 = \$(grep -c -E '$wanted' $status)"
+    # shellcheck disable=SC2016 # for the driver domain's shell
+    check "$name: and the supervisor has its grant broker" \
+        in_drv 'grep -E "^Threads:.([3-9]|..)" "/proc/$(cat /run/lab-daemon.pid)/status"'
 }
 
 # DMA goes on in the driver domain until it fails: the guest is destroyed under it.

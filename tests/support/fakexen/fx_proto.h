@@ -29,6 +29,9 @@ enum fx_type {
     FX_ALLOC_UNBOUND, /* fx_port{domid} -> fx_port{port} + own eventfd, peer's eventfd */
     FX_BIND,          /* fx_port{domid, port} -> fx_port{local port} + the same two */
     FX_UNBIND,        /* fx_port{port}: closes the caller's own port */
+    FX_RESTRICT,      /* fx_hello: for good, only ports of that domain can be bound, and nothing
+                         be mapped, copied, granted or offered: EVTCHN_RESTRICT_DOMID, and a
+                         process that holds no gntdev */
 };
 
 /* The same 16 bytes, with the length last, as xenstore's header: stream.c serves both. */

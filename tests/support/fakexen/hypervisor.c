@@ -75,6 +75,8 @@ struct client {
     struct hypervisor *hv;
     struct stream *stream;
     struct domain *domain; /* NULL before hello, and after its death */
+    bool restricted;       /* to event channels of the next */
+    uint32_t only;
     TAILQ_HEAD(, map) maps;
 };
 
@@ -605,6 +607,30 @@ static int call_hello(struct call *c)
     return c->client->domain ? 0 : -ESRCH;
 }
 
+static int call_restrict(struct call *c)
+{
+    struct fx_hello h;
+
+    memcpy(&h, c->body, sizeof(h));
+    if (c->client->restricted)
+        return -EPERM;
+    c->client->restricted = true;
+    c->client->only = h.domid;
+    return 0;
+}
+
+static bool is_permitted(const struct call *c, uint32_t type)
+{
+    struct fx_port b;
+
+    if (!c->client->restricted || type == FX_UNBIND)
+        return true;
+    if (type != FX_BIND)
+        return false;
+    memcpy(&b, c->body, sizeof(b));
+    return b.domid == c->client->only;
+}
+
 static const struct {
     int (*fn)(struct call *c);
     size_t size; /* of the fixed part */
@@ -620,6 +646,7 @@ static const struct {
     [FX_ALLOC_UNBOUND] = {call_alloc_unbound, sizeof(struct fx_port), false},
     [FX_BIND] = {call_bind, sizeof(struct fx_port), false},
     [FX_UNBIND] = {call_unbind, sizeof(struct fx_port), false},
+    [FX_RESTRICT] = {call_restrict, sizeof(struct fx_hello), false},
 };
 
 static int dispatch(struct call *c, uint32_t type)
@@ -630,7 +657,7 @@ static int dispatch(struct call *c, uint32_t type)
         return -EINVAL;
     if (type != FX_HELLO && !c->client->domain)
         return -EPERM;
-    return calls[type].fn(c);
+    return is_permitted(c, type) ? calls[type].fn(c) : -EPERM;
 }
 
 static int on_message(void *ctx, const uint8_t *hdr, const uint8_t *body, size_t len, int fd)
