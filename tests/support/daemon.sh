@@ -43,7 +43,7 @@ want: $3" ;;
     esac
 }
 
-# eventually NAME PATTERN COMMAND...: repeats the command until its output matches, up to 5 s.
+# eventually NAME PATTERN COMMAND...: repeats the command until its output matches, up to 20 s.
 eventually() {
     name=$1 pattern=$2 tries=0
     shift 2
@@ -57,7 +57,7 @@ eventually() {
             ;;
         esac
         tries=$((tries + 1))
-        if [ $tries -gt 100 ]; then
+        if [ $tries -gt 400 ]; then
             fail "$name" "got:  $got
 want: $pattern"
             return 0
@@ -70,7 +70,7 @@ await_path() {
     tries=0
     until [ -e "$1" ]; do
         tries=$((tries + 1))
-        [ $tries -le 200 ] || bail "$1 did not appear"
+        [ $tries -le 800 ] || bail "$1 did not appear"
         sleep 0.05
     done
 }
@@ -148,7 +148,7 @@ guest_await() {
     tries=0
     while [ "$(wc -l <"$dir/out$1")" -lt "$2" ]; do
         tries=$((tries + 1))
-        [ $tries -le 600 ] || bail "guest $1 does not answer: $(cat "$dir/err$1")"
+        [ $tries -le 3000 ] || bail "guest $1 does not answer: $(cat "$dir/err$1")"
         sleep 0.02
     done
 }
@@ -177,7 +177,7 @@ g_is() {
     g "$fd" "$@"
     is "$name" "$got" "$pattern"
 }
-# g_eventually FD NAME PATTERN COMMAND...: asks again until the answer matches, up to 5 s.
+# g_eventually FD NAME PATTERN COMMAND...: asks again until the answer matches, up to 20 s.
 g_eventually() {
     fd=$1 name=$2 pattern=$3 tries=0
     shift 3
@@ -188,7 +188,7 @@ g_eventually() {
         $pattern) break ;;
         esac
         tries=$((tries + 1))
-        [ $tries -le 100 ] || break
+        [ $tries -le 400 ] || break
         sleep 0.05
     done
     is "$name" "$got" "$pattern"

@@ -20,7 +20,7 @@
 
 #define FE_PAGE_SIZE 4096u
 #define FE_MAX_RUNS  128u
-#define FE_WAIT_MS   5000
+#define FE_WAIT_MS   30000
 
 /* The frontend's own pages; what lies behind them is for the script. */
 enum fe_pages {
