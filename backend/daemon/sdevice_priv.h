@@ -43,8 +43,8 @@ struct sdevice {
     enum xenbus_phase phase;
     enum xenbus_event events[SDEVICE_MAX_EVENTS]; /* still to be carried out */
     unsigned n_events;
-    bool running; /* events are being carried out */
-    bool failed;  /* an action has failed: the rest of the list is dropped */
+    bool running;   /* events are being carried out */
+    bool failed;    /* an action has failed: the rest of the list is dropped */
     bool giving_up; /* the worker was killed because the store fails: no successor */
     bool forgotten;
     char why[MSG_ERROR_MAX + 1]; /* for the next ERROR action */

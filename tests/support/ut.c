@@ -61,8 +61,8 @@ void ut_eq_str(const char *actual, const char *expected, const char *actual_text
     }
     text = malloc(2048);
     if (text)
-        snprintf(text, 2048, "%s: got \"%s\", want \"%s\"", actual_text,
-                 actual ? actual : "(null)", expected ? expected : "(null)");
+        snprintf(text, 2048, "%s: got \"%s\", want \"%s\"", actual_text, actual ? actual : "(null)",
+                 expected ? expected : "(null)");
     CU_assertImplementation(CU_FALSE, (unsigned)line, keep(text), file, "", CU_FALSE);
 }
 

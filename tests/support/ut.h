@@ -16,9 +16,9 @@ struct ut_case {
     void (*fn)(void);
 };
 
-#define UT_CASE(fn_)                                                                               \
-    {                                                                                              \
-        .name = #fn_, .fn = fn_                                                                    \
+#define UT_CASE(fn_)            \
+    {                           \
+        .name = #fn_, .fn = fn_ \
     }
 
 /*
@@ -33,18 +33,18 @@ void ut_eq_str(const char *actual, const char *expected, const char *actual_text
                int line);
 
 /* Compares integers (converted to 64 bits) and prints both values on a difference. */
-#define UT_EQ(actual, expected)                                                                    \
+#define UT_EQ(actual, expected) \
     ut_eq_u64((uint64_t)(actual), (uint64_t)(expected), #actual, #expected, __FILE__, __LINE__)
 #define UT_STR(actual, expected) ut_eq_str((actual), (expected), #actual, __FILE__, __LINE__)
-#define UT_TRUE(cond)                                                                              \
+#define UT_TRUE(cond) \
     CU_assertImplementation((cond) ? CU_TRUE : CU_FALSE, __LINE__, #cond, __FILE__, "", CU_FALSE)
 #define UT_FALSE(cond) UT_TRUE(!(cond))
 /* Leaves the test function when the condition does not hold. */
-#define UT_REQUIRE(cond)                                                                           \
-    do {                                                                                           \
-        if (!CU_assertImplementation((cond) ? CU_TRUE : CU_FALSE, __LINE__, #cond, __FILE__, "",   \
-                                     CU_FALSE))                                                    \
-            return;                                                                                \
+#define UT_REQUIRE(cond)                                                                         \
+    do {                                                                                         \
+        if (!CU_assertImplementation((cond) ? CU_TRUE : CU_FALSE, __LINE__, #cond, __FILE__, "", \
+                                     CU_FALSE))                                                  \
+            return;                                                                              \
     } while (0)
 
 #endif
