@@ -18,7 +18,8 @@ const struct platform_ops *const daemon_platforms[] = {&first_platform, &second_
 
 static int parse(const char *a, const char *b, struct daemon_options *out)
 {
-    char words[MAX_ARGS][64] = {"xen-viommud"};
+    /* Options keep pointers into argv, as they may into main's. */
+    static char words[MAX_ARGS][64] = {"xen-viommud"};
     char *argv[MAX_ARGS + 1] = {words[0]};
     int argc = 1;
 

@@ -11,6 +11,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "tests/support/ring_world.h"
@@ -543,7 +544,8 @@ static void a_guest_that_scribbles_while_we_walk_does_no_harm(void)
 
     UT_REQUIRE(rw_open(8, RW_INDIRECT));
     UT_REQUIRE(pthread_create(&thread, NULL, scribble, &stop) == 0);
-    for (unsigned i = 0; i < 20000; i++) {
+    /* Until both kinds were seen: how the two threads are scheduled is not ours to say. */
+    for (unsigned i = 0; i < 20000 || ((popped == 0 || broken == 0) && i < 1000000); i++) {
         struct virtqueue_config config = guest_ring_config(&rw.ring);
         struct vq_chain chain;
         uint8_t buf[1024] = {0};
@@ -564,6 +566,8 @@ static void a_guest_that_scribbles_while_we_walk_does_no_harm(void)
             virtqueue_push(rw.vq, &chain, 1);
         }
         (void)virtqueue_publish(rw.vq);
+        if (i % 16 == 0)
+            sched_yield();
     }
     __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
