@@ -14,6 +14,7 @@ count=0
 asked=0
 program=$1
 grants=$2
+pairs=$(store_read data/lab/pairs)
 shift 2
 
 # ---- results, dom0, the test endpoint ------------------------------------------------------
@@ -231,8 +232,8 @@ step_many() {
 }
 
 step_churn() {
-    check "$1 pairs of map and unmap" t churn "$1" 16384
-    comment "$1 pairs took (ns in all, median, p99): ${said#* }"
+    check "$pairs pairs of map and unmap" t churn "$pairs" 16384
+    comment "$pairs pairs took (ns in all, median, p99): ${said#* }"
 }
 
 no_grant_left() {
@@ -323,7 +324,7 @@ step_lazy() {
     step_type DMA-FQ works
     check_buffer "lazy: dma_alloc_coherent" 8192 coherent 8192
     free_buffer "it"
-    step_churn "$1"
+    step_churn
     check "lazy: 200 buffers of 8 KiB at once" t hold 200 8192
     check "lazy: all are freed" t freeall
     step_no_leak
@@ -511,13 +512,13 @@ full)
     step_directions
     step_outside strict
     step_many
-    step_churn 1000
+    step_churn
     step_no_leak
     step_suspend
     step_hotplug
     step_rebind
     step_vfio
-    step_lazy 1000
+    step_lazy
     step_type identity refused
     step_reload "$@"
     check "it is unloaded" unload
@@ -526,8 +527,8 @@ full)
     step_dma
     step_directions
     step_outside strict
-    step_churn 1000
-    step_lazy 1000
+    step_churn
+    step_lazy
     step_identity
     step_rebind
     ;;
@@ -537,7 +538,7 @@ pv)
     step_directions
     step_outside strict
     step_many
-    step_churn 1000
+    step_churn
     step_forks 1000
     step_neighbour 300
     step_no_leak

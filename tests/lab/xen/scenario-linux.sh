@@ -67,12 +67,12 @@ run_linux() {
     guest=$(xl domid "$name")
     data=/local/domain/$guest/data/lab
     device=$guest/0
-    xenstore-write "$data/mode" "linux $linux_mode"
+    xenstore-write "$data/mode" "linux $linux_mode" "$data/pairs" "$linux_pairs"
     check "$name: viommuctl adds a soft endpoint" \
         in_drv "viommuctl endpoint add $device id=8 driver=soft"
     xl unpause "$name"
     started=$(now)
-    check "$name: the guest ran to its end" serve_guest 600
+    check "$name: the guest ran to its end" serve_guest $((600 + linux_pairs / 5))
     comment "$name: it took $(($(now) - started)) cs"
     relay_tap
     # The whole story for the serial log.
@@ -84,6 +84,8 @@ end_linux() {
     xl destroy "$1"
     check "$1: the guest is gone from xl list" gone "$1"
 }
+
+linux_pairs=$(cat /lab/pairs)
 
 run_linux linux1 pv '' "refused-pv on-demand"
 
