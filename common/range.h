@@ -58,6 +58,19 @@ static inline bool range_overlaps(struct range a, struct range b)
     return a.first <= b.last && b.first <= a.last;
 }
 
+/* Does one begin where the other ends? Such two overlap in nothing. */
+static inline bool range_adjoins(struct range a, struct range b)
+{
+    return (a.last != UINT64_MAX && a.last + 1 == b.first) ||
+           (b.last != UINT64_MAX && b.last + 1 == a.first);
+}
+
+/* The smallest range that contains both. */
+static inline struct range range_hull(struct range a, struct range b)
+{
+    return (struct range){a.first < b.first ? a.first : b.first, a.last > b.last ? a.last : b.last};
+}
+
 /* The common part of two ranges that overlap. */
 static inline struct range range_intersect(struct range a, struct range b)
 {

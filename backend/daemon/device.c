@@ -489,6 +489,7 @@ static bool requests_run(struct device *d)
 
     virtqueue_no_kicks(vq);
     gmem_begin(d->mem);
+    viommu_batch_begin(d->viommu);
     while (done < d->config.budget) {
         rc = virtqueue_pop(vq, &chain);
         if (rc <= 0)
@@ -498,7 +499,9 @@ static bool requests_run(struct device *d)
             break;
         done++;
     }
-    /* Before the driver sees an answer: what it got back it may revoke (protocol 5). */
+    /* Before the driver sees an answer: the host lets go of what was unmapped, then we do; what it
+     * got back it may revoke (protocol 5). */
+    viommu_batch_end(d->viommu);
     gmem_end(d->mem);
     if (done > 0)
         device_publish(d, VIOMMU_QUEUE_REQUEST);

@@ -316,6 +316,7 @@ void endpoint_take_out(struct viommu *v, struct endpoint *ep)
 {
     struct vspace *left = ep->space;
 
+    unmaps_finish(v);
     host_leave(ep);
     if (ep->vdomain)
         endpoint_tell(v, ep, NULL, VIOMMU_S_OK);

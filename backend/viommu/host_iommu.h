@@ -89,10 +89,11 @@ struct host_iommu_ops {
                unsigned prot);
 
     /*
-     * Removes every mapping within `iova`, which splits none and may have holes; `bytes` is their
-     * size in all (0 stands for 2^64), for the driver to check against the host's answer. On
-     * return no endpoint reaches them. Must not fail: a driver whose host refuses has to make
-     * the endpoints lose access in another way, and log it.
+     * Removes every mapping within `iova`, which splits none and may have holes: one or more
+     * UNMAPs, and several mappings of each; `bytes` is their size in all (0 stands for 2^64), for
+     * the driver to check against the host's answer. On return no endpoint reaches them: the guest
+     * is told only then. Must not fail: a driver whose host refuses has to make the endpoints lose
+     * access in another way, and log it.
      */
     void (*unmap)(struct host_space *space, struct range iova, uint64_t bytes);
 

@@ -230,6 +230,8 @@ size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint
     if (!request->handle)
         full = viommu_reply_max(v);
     used = writable < full ? (size_t)writable : full;
+    if (request->handle != handle_unmap)
+        unmaps_finish(v);
     /* Zeroes wherever nothing is said: unused properties (D46), the tail's reserved bytes (D13). */
     memset(reply, 0, used);
     if (request->handle)
@@ -240,6 +242,17 @@ size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint
     v->counters.requests[req[0]]++;
     v->counters.status[status]++;
     return used;
+}
+
+void viommu_batch_begin(struct viommu *v)
+{
+    v->batch = true;
+}
+
+void viommu_batch_end(struct viommu *v)
+{
+    v->batch = false;
+    unmaps_finish(v);
 }
 
 /* --- a successor ------------------------------------------------------------------------------ */

@@ -100,39 +100,12 @@ int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *en
     return 0;
 }
 
-/* The extent of what the host has mapped, and its size. */
-struct extent {
-    bool any;
-    struct range range;
-    uint64_t bytes;
-};
-
-static int extent_add(const struct imap_entry *entry, void *ctx)
+void spaces_unmap(struct viommu *v, const struct vdomain *vd, const struct extent *mapped)
 {
-    struct extent *extent = ctx;
-
-    if (!mapping_has_access(entry->flags))
-        return 0;
-    if (!extent->any)
-        extent->range.first = entry->range.first;
-    extent->any = true;
-    extent->range.last = entry->range.last;
-    extent->bytes += range_size(entry->range);
-    return 0;
-}
-
-void spaces_unmap(struct viommu *v, struct vdomain *vd, struct range iova)
-{
-    struct extent extent = {.any = false};
-
-    /* Drivers that read the table have no spaces: nothing to add up for them. */
-    if (!vd->first_space)
-        return;
-    (void)imap_for_each(vd->map, iova, extent_add, &extent);
-    if (!extent.any)
+    if (!mapped->any)
         return;
     for (struct vspace *space = vd->first_space; space; space = space->next)
-        space_unmap(v, space, extent.range, extent.bytes);
+        space_unmap(v, space, mapped->range, mapped->bytes);
 }
 
 static void space_link(struct vdomain *vd, struct vspace *space)

@@ -51,23 +51,59 @@ static void unpin_entry(const struct imap_entry *entry, void *ctx)
     struct viommu *v = ctx;
     struct range gpa;
 
-    if (v->observer)
-        v->observer->unmapped(v->observer_ctx, entry->tag);
     if (mapping_has_access(entry->flags) && range_moved(entry->range, entry->value, &gpa))
         v->space.ops->unpin(v->space.ctx, gpa, (entry->flags & VIOMMU_MAP_F_WRITE) != 0);
 }
 
-static void forget_mappings(struct viommu *v, struct vdomain *vd, struct range iova)
+/* The same for one that is still in the record. */
+static void drop_entry(const struct imap_entry *entry, void *ctx)
 {
-    size_t n = imap_remove_within(vd->map, iova, unpin_entry, v);
+    struct viommu *v = ctx;
+
+    if (v->observer)
+        v->observer->unmapped(v->observer_ctx, entry->tag);
+    unpin_entry(entry, v);
+}
+
+static void forget_mappings(struct viommu *v, struct vdomain *vd, struct range iova,
+                            void (*end)(const struct imap_entry *entry, void *ctx))
+{
+    size_t n = imap_remove_within(vd->map, iova, end, v);
 
     v->n_mappings -= n;
     v->counters.unmapped += n;
 }
 
+/* An entry of an UNMAP leaves the record; what of it the host has mapped is added up. */
+static int leave_record(const struct imap_entry *entry, void *ctx)
+{
+    struct viommu *v = ctx;
+    struct extent *mapped = &v->unmaps.mapped;
+
+    if (v->observer)
+        v->observer->unmapped(v->observer_ctx, entry->tag);
+    if (!mapping_has_access(entry->flags))
+        return 0;
+    mapped->range = mapped->any ? range_hull(mapped->range, entry->range) : entry->range;
+    mapped->any = true;
+    mapped->bytes += range_size(entry->range);
+    return 0;
+}
+
+void unmaps_finish(struct viommu *v)
+{
+    struct unmaps todo = v->unmaps;
+
+    if (!todo.vd)
+        return;
+    v->unmaps = (struct unmaps){.vd = NULL};
+    spaces_unmap(v, todo.vd, &todo.mapped);
+    forget_mappings(v, todo.vd, todo.iova, unpin_entry);
+}
+
 void vdomain_drop(struct viommu *v, struct vdomain *vd)
 {
-    forget_mappings(v, vd, everything);
+    forget_mappings(v, vd, everything, drop_entry);
     (void)idmap_remove(v->vdomains, vd->id);
     if (v->last_vdomain == vd)
         v->last_vdomain = NULL;
@@ -152,11 +188,21 @@ undo_insert:
 
 enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova)
 {
+    struct unmaps *todo = &v->unmaps;
+
+    /* What is left to be done is still in the table: only a range beside it can be judged by it. */
+    if (todo->vd && (todo->vd != vd || !range_adjoins(todo->iova, iova)))
+        unmaps_finish(v);
     /* All or nothing (D37); holes and emptiness are fine (D38). */
     if (!imap_covers_whole_entries(vd->map, iova))
         return VIOMMU_S_RANGE;
-    spaces_unmap(v, vd, iova);
-    forget_mappings(v, vd, iova);
+    todo->iova = todo->vd ? range_hull(todo->iova, iova) : iova;
+    todo->vd = vd;
+    /* The record goes by the answer: a process that dies takes the host's part with it. */
+    if (v->observer || vd->first_space)
+        (void)imap_for_each(vd->map, iova, leave_record, v);
+    if (!v->batch)
+        unmaps_finish(v);
     return VIOMMU_S_OK;
 }
 
@@ -192,6 +238,7 @@ int viommu_translate(struct viommu *v, uint32_t endpoint, struct range iova, boo
     struct range piece;
     uint64_t next;
 
+    unmaps_finish(v);
     if (!ep)
         return -ENOENT;
     if (!range_valid(iova))

@@ -145,6 +145,18 @@ size_t viommu_reply_max(const struct viommu *v);
 size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint64_t writable,
                       uint8_t *reply);
 
+/*
+ * Requests whose answers are shown to the guest together. Within a batch, UNMAPs of one vdomain in
+ * a row, each adjoining what those before it cover, become one unmap of the host. That is done, and
+ * their pins end, before a request of another kind is carried out, before an endpoint is taken
+ * out (reset, removal) or an address translated, and at the latest when viommu_batch_end returns:
+ * only then may an answer be shown. The answers do not depend on it, since an unmap of the host
+ * cannot fail. Until it is done, "looking inside" below still shows the mappings. Batches do not
+ * nest; outside of one, each UNMAP is carried out by itself.
+ */
+void viommu_batch_begin(struct viommu *v);
+void viommu_batch_end(struct viommu *v);
+
 /* Host failure to guest verdict: the one place where the two meet. */
 enum viommu_status viommu_status_of_errno(int err);
 const char *viommu_status_name(unsigned status);
@@ -169,7 +181,10 @@ struct viommu_observer {
     uint32_t (*next_tag)(void *ctx);
     /* A mapping was made, under the tag of the latest next_tag. The request's answer is OK. */
     void (*mapped)(void *ctx, uint32_t vdomain, const struct imap_entry *entry);
-    /* The mapping with this tag has left the host's tables, and leaves the table and its pins. */
+    /*
+     * The mapping with this tag has ended: it has left the host's tables, the table and its pins
+     * before the answer to the request is shown (viommu_batch_end), not always before this call.
+     */
     void (*unmapped)(void *ctx, uint32_t tag);
     /* `endpoint` may be attached or moved next: 0, or -ENOMEM to refuse it. */
     int (*attaching)(void *ctx, uint32_t endpoint);

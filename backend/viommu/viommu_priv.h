@@ -2,7 +2,8 @@
 /*
  * The device's insides, for the files of this folder and for tests that must look.
  *
- * Invariants between two requests:
+ * Invariants between two requests, as soon as what UNMAPs of a batch have left to be done
+ * (struct unmaps) is done:
  * - An endpoint is in at most one vdomain; a vdomain has at least one endpoint.
  * - An endpoint whose driver has spaces is in one of its vdomain's spaces exactly if that vdomain
  *   is not a bypass one; a space of a vdomain has at least one endpoint.
@@ -35,6 +36,13 @@ struct resv_node {
     struct resv_node *left, *right;
 };
 
+/* The extent of what the host has mapped of some entries, and its size in all. */
+struct extent {
+    bool any;
+    struct range range;
+    uint64_t bytes; /* 0 stands for 2^64 */
+};
+
 struct vdomain {
     uint32_t id;
     bool bypass;
@@ -60,6 +68,17 @@ struct endpoint {
     struct endpoint *prev, *next; /* all endpoints of the device */
 };
 
+/*
+ * What UNMAPs of a batch have left to be done: these mappings have been answered for and are out of
+ * the observer's record, but still in the table, in every space and pinned. Nobody looks at them
+ * there but another UNMAP, which a range that only adjoins cannot mislead.
+ */
+struct unmaps {
+    struct vdomain *vd; /* NULL: nothing is left */
+    struct range iova;  /* the ranges of the requests, joined; splits no entry */
+    struct extent mapped;
+};
+
 struct fault_queue {
     struct viommu_fault *slots;
     size_t size, head, count;
@@ -75,6 +94,8 @@ struct viommu {
     struct endpoint *endpoints;
     struct vdomain *last_vdomain; /* of the last MAP or UNMAP; NULL or alive */
     size_t n_mappings;
+    bool batch; /* between viommu_batch_begin and viommu_batch_end */
+    struct unmaps unmaps;
     struct fault_queue faults;
     struct viommu_counters counters;
     struct ratelimit log_limit;
@@ -116,7 +137,12 @@ bool vdomain_clashes(const struct vdomain *vd, const struct endpoint *ep);
 
 enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd,
                                const struct imap_entry *entry);
+
+/* Within a batch, the host's part may be left to unmaps_finish. */
 enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova);
+
+/* Does what UNMAPs have left to be done: host, table, pins, in this order. */
+void unmaps_finish(struct viommu *v);
 
 /* --- space.c: the host's side ------------------------------------------------------------------
  */
@@ -130,8 +156,8 @@ static inline bool mapping_has_access(uint32_t flags)
 /* Maps an entry in every space of the vdomain, or in none: 0 or -errno of the host. */
 MUST_CHECK int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry);
 
-/* Removes what the host has mapped within `iova`, which splits no entry, from every space. */
-void spaces_unmap(struct viommu *v, struct vdomain *vd, struct range iova);
+/* Removes what the host has mapped of some entries, and nothing else is in it, from every space. */
+void spaces_unmap(struct viommu *v, const struct vdomain *vd, const struct extent *mapped);
 
 /*
  * Puts an endpoint that is nowhere on the host where an endpoint of `vd` (NULL: none) with

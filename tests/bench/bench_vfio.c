@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Cost of MAP and UNMAP through ring, device and a VFIO driver, against a bare loop of the very
- * ioctls that the driver made, on the same files and the same memory, in turns. Prints ns per pair,
- * the ratio, and the system calls that the driver and the grants made per request.
+ * Cost of MAP and UNMAP through ring, device and a VFIO driver, in turns with two bare loops on the
+ * same files and the same memory:
+ *  - "direct": one ioctl per request, as a program makes them that uses VFIO by itself;
+ *  - "same calls": the very ioctls that the driver made, fewer when UNMAPs were joined.
+ * Prints ns per pair of MAP and UNMAP, the median of the ratio to each, the system calls that the
+ * driver and the grants made per request, and our instructions per request where the processor
+ * counts them.
  *
  * usage: bench_vfio [--driver=vfio|iommufd] [--rounds=N] (--model | PCI-ADDRESS | UUID)
  *
@@ -13,11 +17,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <linux/perf_event.h>
 #include <linux/vfio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "backend/iommu/iommufd.h"
 #include "backend/iommu/iommufd_uapi.h"
@@ -43,12 +50,17 @@ struct note {
     uint64_t arg[ARG_SIZE / 8];
 };
 
+/* The calls of a batch of MAPs and UNMAPs. */
+struct notes {
+    struct note v[2 * MAX_BATCH];
+    size_t n;
+};
+
 struct recorder {
     struct kernel kernel; /* what the driver gets */
     const struct kernel *inner;
     unsigned long calls;
-    struct note *notes; /* NULL: count only */
-    size_t n_notes;
+    struct notes *notes; /* NULL: count only */
 };
 
 static int rec_open(void *ctx, const char *path)
@@ -72,8 +84,8 @@ static int rec_ioctl(void *ctx, int fd, unsigned long request, uintptr_t arg)
     struct recorder *rec = ctx;
 
     rec->calls++;
-    if (rec->notes && rec->n_notes < (size_t)2 * MAX_BATCH) {
-        struct note *note = &rec->notes[rec->n_notes++];
+    if (rec->notes && rec->notes->n < ARRAY_SIZE(rec->notes->v)) {
+        struct note *note = &rec->notes->v[rec->notes->n++];
 
         *note = (struct note){.fd = fd, .request = request};
         /* Both interfaces begin their structs with the size. */
@@ -148,15 +160,29 @@ struct bench {
     bool on_model;
     struct model_kernel model;
     struct recorder rec;
-    struct note notes[2 * MAX_BATCH];
+    struct notes same, direct;
+    int counter; /* of instructions; -1: there is none */
     struct iommu_host *host;
     struct host_endpoint *ep;
     struct replay_options options;
     struct guest guest;
 };
 
+struct bench_case {
+    const char *name;
+    unsigned batch;
+    uint64_t size, stride; /* of the mappings */
+};
+
+/* ns of a batch's MAPs and UNMAPs */
 struct times {
-    uint64_t through, bare; /* ns of a batch's MAPs and UNMAPs */
+    uint64_t through, same, direct;
+};
+
+/* What a batch costs that time does not say. */
+struct costs {
+    unsigned long calls;
+    uint64_t instructions; /* 0: not counted */
 };
 
 static uint64_t now_ns(void)
@@ -167,36 +193,41 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static uint32_t build_map(uint8_t *req, unsigned i, uint64_t size)
+static uint64_t iova_of(const struct bench_case *c, unsigned i)
 {
-    uint64_t iova = FIRST_IOVA + i * size;
+    return FIRST_IOVA + i * c->stride;
+}
+
+static uint32_t build_map(uint8_t *req, unsigned i, const struct bench_case *c)
+{
+    uint64_t iova = iova_of(c, i);
 
     memset(req, 0, VIOMMU_REQ_MAX);
     req[0] = VIOMMU_T_MAP;
     le32_store(req + VIOMMU_MAP_DOMAIN, 1);
     le64_store(req + VIOMMU_MAP_VIRT_START, iova);
-    le64_store(req + VIOMMU_MAP_VIRT_END, iova + size - 1);
-    le64_store(req + VIOMMU_MAP_PHYS_START, i * size % MEMORY);
+    le64_store(req + VIOMMU_MAP_VIRT_END, iova + c->size - 1);
+    le64_store(req + VIOMMU_MAP_PHYS_START, i * c->size % MEMORY);
     le32_store(req + VIOMMU_MAP_FLAGS, VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE);
     return VIOMMU_MAP_SIZE;
 }
 
-static uint32_t build_unmap(uint8_t *req, unsigned i, uint64_t size)
+static uint32_t build_unmap(uint8_t *req, unsigned i, const struct bench_case *c)
 {
-    uint64_t iova = FIRST_IOVA + i * size;
+    uint64_t iova = iova_of(c, i);
 
     memset(req, 0, VIOMMU_REQ_MAX);
     req[0] = VIOMMU_T_UNMAP;
     le32_store(req + VIOMMU_UNMAP_DOMAIN, 1);
     le64_store(req + VIOMMU_UNMAP_VIRT_START, iova);
-    le64_store(req + VIOMMU_UNMAP_VIRT_END, iova + size - 1);
+    le64_store(req + VIOMMU_UNMAP_VIRT_END, iova + c->size - 1);
     return VIOMMU_UNMAP_SIZE;
 }
 
-static uint32_t build_attach(uint8_t *req, unsigned i, uint64_t size)
+static uint32_t build_attach(uint8_t *req, unsigned i, const struct bench_case *c)
 {
     (void)i;
-    (void)size;
+    (void)c;
     memset(req, 0, VIOMMU_REQ_MAX);
     req[0] = VIOMMU_T_ATTACH;
     le32_store(req + VIOMMU_ATTACH_DOMAIN, 1);
@@ -204,24 +235,26 @@ static uint32_t build_attach(uint8_t *req, unsigned i, uint64_t size)
     return VIOMMU_ATTACH_SIZE;
 }
 
-/* One batch of requests on the ring; only the device's part is timed. */
-static bool send_batch(struct bench *b, unsigned batch, uint64_t size,
-                       uint32_t (*build)(uint8_t *, unsigned, uint64_t), uint64_t *ns_io)
+typedef uint32_t build_fn(uint8_t *req, unsigned i, const struct bench_case *c);
+
+/* Requests `first` to `first + n - 1`, in one batch; only the device's part is timed. */
+static bool send_batch(struct bench *b, const struct bench_case *c, unsigned first, unsigned n,
+                       build_fn *build, uint64_t *ns_io)
 {
     struct guest *g = &b->guest;
     uint8_t req[VIOMMU_REQ_MAX], tail[VIOMMU_TAIL_SIZE];
     uint64_t start;
     bool ok = true;
 
-    for (unsigned i = 0; i < batch && ok; i++)
-        ok = requests_add(g->requests, &g->request_ring, req, build(req, i, size),
+    for (unsigned i = 0; i < n && ok; i++)
+        ok = requests_add(g->requests, &g->request_ring, req, build(req, first + i, c),
                           VIOMMU_TAIL_SIZE) != NULL;
     (void)guest_ring_publish(&g->request_ring);
     start = now_ns();
     guest_kick(g);
     *ns_io += now_ns() - start;
     ok = ok && requests_complete(g->requests, &g->request_ring);
-    for (unsigned i = 0; i < batch && ok; i++) {
+    for (unsigned i = 0; i < n && ok; i++) {
         requests_copy(g->requests, &g->requests->v[i], 0, tail, sizeof(tail));
         ok = g->requests->v[i].used == sizeof(tail) && tail[0] == VIOMMU_S_OK;
     }
@@ -229,23 +262,109 @@ static bool send_batch(struct bench *b, unsigned batch, uint64_t size,
     return ok;
 }
 
+static bool send_pairs(struct bench *b, const struct bench_case *c, uint64_t *ns_io)
+{
+    return send_batch(b, c, 0, c->batch, build_map, ns_io) &&
+           send_batch(b, c, 0, c->batch, build_unmap, ns_io);
+}
+
 /* The noted calls once more, each as it was. */
-static bool replay_notes(struct bench *b, uint64_t *ns_io)
+static bool replay(struct bench *b, const struct notes *notes, uint64_t *ns_out)
 {
     const struct kernel *k = b->rec.inner;
     uint64_t arg[ARG_SIZE / 8];
     uint64_t start = now_ns();
     bool ok = true;
 
-    for (size_t i = 0; i < b->rec.n_notes && ok; i++) {
-        const struct note *note = &b->notes[i];
+    for (size_t i = 0; i < notes->n && ok; i++) {
+        const struct note *note = &notes->v[i];
 
         memcpy(arg, note->arg, note->size);
         ok = k->ops->ioctl(k->ctx, note->fd, note->request, (uintptr_t)arg) == 0;
     }
-    *ns_io += now_ns() - start;
+    *ns_out = now_ns() - start;
     return ok;
 }
+
+static bool one_round(struct bench *b, const struct bench_case *c, struct times *t)
+{
+    t->through = 0;
+    return send_pairs(b, c, &t->through) && replay(b, &b->same, &t->same) &&
+           replay(b, &b->direct, &t->direct);
+}
+
+/* --- what a batch does ------------------------------------------------------------------------ */
+
+static int open_counter(void)
+{
+    struct perf_event_attr attr = {
+        .type = PERF_TYPE_HARDWARE,
+        .size = sizeof(attr),
+        .config = PERF_COUNT_HW_INSTRUCTIONS,
+        .exclude_kernel = 1,
+        .exclude_hv = 1,
+    };
+
+    return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+}
+
+static uint64_t read_counter(const struct bench *b)
+{
+    uint64_t n = 0;
+
+    return b->counter >= 0 && read(b->counter, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+static size_t grant_calls(const struct bench *b)
+{
+    return fake_grants_map_calls(b->guest.grants) + fake_grants_copy_calls(b->guest.grants);
+}
+
+/* Notes the calls of a batch as it is. False if it went wrong. */
+static bool note_same(struct bench *b, const struct bench_case *c, unsigned long *calls_out)
+{
+    size_t before = grant_calls(b);
+    uint64_t ns = 0;
+    bool ok;
+
+    b->same.n = 0;
+    b->rec.notes = &b->same;
+    b->rec.calls = 0;
+    ok = send_pairs(b, c, &ns);
+    b->rec.notes = NULL;
+    *calls_out = b->rec.calls + (grant_calls(b) - before);
+    return ok;
+}
+
+/* Notes the calls when each request is alone in its batch: one ioctl for each. */
+static bool note_direct(struct bench *b, const struct bench_case *c)
+{
+    uint64_t ns = 0;
+    bool ok = true;
+
+    b->direct.n = 0;
+    b->rec.notes = &b->direct;
+    for (unsigned i = 0; i < c->batch && ok; i++)
+        ok = send_batch(b, c, i, 1, build_map, &ns);
+    for (unsigned i = 0; i < c->batch && ok; i++)
+        ok = send_batch(b, c, i, 1, build_unmap, &ns);
+    b->rec.notes = NULL;
+    return ok && b->direct.n == (size_t)2 * c->batch;
+}
+
+/* Once to map the windows of guest memory, then for the record. */
+static bool look(struct bench *b, const struct bench_case *c, struct costs *out)
+{
+    uint64_t ns = 0, start;
+    bool ok = send_pairs(b, c, &ns) && note_direct(b, c) && note_same(b, c, &out->calls);
+
+    start = read_counter(b);
+    ok = ok && send_pairs(b, c, &ns);
+    out->instructions = read_counter(b) - start;
+    return ok;
+}
+
+/* --- a case ----------------------------------------------------------------------------------- */
 
 static int compare_ratios(const void *a, const void *b)
 {
@@ -254,62 +373,56 @@ static int compare_ratios(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static bool one_round(struct bench *b, unsigned batch, uint64_t size, struct times *t)
+static double median(double *v, size_t n)
 {
-    *t = (struct times){0, 0};
-    return send_batch(b, batch, size, build_map, &t->through) &&
-           send_batch(b, batch, size, build_unmap, &t->through) && replay_notes(b, &t->bare);
+    qsort(v, n, sizeof(*v), compare_ratios);
+    return v[n / 2];
 }
 
-static size_t grant_calls(const struct bench *b)
+static double ratio(uint64_t a, uint64_t b)
 {
-    return fake_grants_map_calls(b->guest.grants) + fake_grants_copy_calls(b->guest.grants);
+    return (double)a / (double)(b ? b : 1);
 }
 
-/* Notes what a batch makes the driver do; how many calls that was. False if it went wrong. */
-static bool take_notes(struct bench *b, unsigned batch, uint64_t size, unsigned long *calls_out)
+static void report(const struct bench *b, const struct bench_case *c, const struct costs *costs,
+                   const struct times *sum, double *to_direct, double *to_same)
 {
-    size_t before = grant_calls(b);
-    uint64_t ns = 0;
-    bool ok;
+    double pairs = (double)b->rounds * c->batch;
 
-    b->rec.notes = b->notes;
-    b->rec.n_notes = 0;
-    b->rec.calls = 0;
-    ok = send_batch(b, batch, size, build_map, &ns) && send_batch(b, batch, size, build_unmap, &ns);
-    b->rec.notes = NULL;
-    *calls_out = b->rec.calls + (grant_calls(b) - before);
-    return ok && b->rec.n_notes == 2 * batch;
+    printf("%s %s batch %u: %.0f ns per MAP+UNMAP; direct %.0f ns, ratio %.3f; "
+           "same calls %.0f ns, ratio %.3f; system calls per request %.2f; ",
+           b->driver->ops->name, c->name, c->batch, (double)sum->through / pairs,
+           (double)sum->direct / pairs, median(to_direct, b->rounds), (double)sum->same / pairs,
+           median(to_same, b->rounds), (double)costs->calls / (2 * c->batch));
+    if (costs->instructions > 0)
+        printf("instructions per request %.0f\n",
+               (double)costs->instructions / (2 * (double)c->batch));
+    else
+        printf("instructions not counted\n");
 }
 
-static bool run_case(struct bench *b, unsigned batch, uint64_t size, const char *name)
+static bool run_case(struct bench *b, const struct bench_case *c)
 {
-    double *ratios = calloc(b->rounds, sizeof(*ratios));
-    uint64_t through = 0, bare = 0;
-    unsigned long calls = 0;
-    struct times t;
-    bool ok = ratios != NULL;
+    double *to_direct = calloc(b->rounds, sizeof(*to_direct));
+    double *to_same = calloc(b->rounds, sizeof(*to_same));
+    struct times sum = {0}, t;
+    struct costs costs = {0};
+    bool ok = to_direct && to_same && look(b, c, &costs) && one_round(b, c, &t);
 
-    /* The first batch maps the windows of guest memory; it is not noted. */
-    ok = ok && take_notes(b, batch, size, &calls) && take_notes(b, batch, size, &calls) &&
-         one_round(b, batch, size, &t);
     for (unsigned i = 0; i < b->rounds && ok; i++) {
-        ok = one_round(b, batch, size, &t);
-        ratios[i] = (double)t.through / (double)(t.bare ? t.bare : 1);
-        through += t.through;
-        bare += t.bare;
+        ok = one_round(b, c, &t);
+        to_direct[i] = ratio(t.through, t.direct);
+        to_same[i] = ratio(t.through, t.same);
+        sum.through += t.through;
+        sum.direct += t.direct;
+        sum.same += t.same;
     }
-    if (ok) {
-        qsort(ratios, b->rounds, sizeof(*ratios), compare_ratios);
-        printf("%s %s batch %u: %.0f ns per MAP+UNMAP, bare %.0f ns, ratio %.3f, "
-               "system calls per request %.2f\n",
-               b->driver->ops->name, name, batch, (double)through / b->rounds / batch,
-               (double)bare / b->rounds / batch, ratios[b->rounds / 2],
-               (double)calls / (2 * batch));
-    } else {
-        fprintf(stderr, "bench_vfio: %s batch %u: a request was refused\n", name, batch);
-    }
-    free(ratios);
+    if (ok)
+        report(b, c, &costs, &sum, to_direct, to_same);
+    else
+        fprintf(stderr, "bench_vfio: %s batch %u: a request was refused\n", c->name, c->batch);
+    free(to_direct);
+    free(to_same);
     return ok;
 }
 
@@ -378,7 +491,7 @@ static bool set_up(struct bench *b)
         .address = MEMORY,
         .size = POOL,
     };
-    return add_endpoint(b) && send_batch(b, 1, 0, build_attach, &ns);
+    return add_endpoint(b) && send_batch(b, NULL, 0, 1, build_attach, &ns);
 }
 
 static void tear_down(struct bench *b)
@@ -424,6 +537,13 @@ int main(int argc, char **argv)
         {"rounds", required_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
     };
+    static const struct bench_case cases[] = {
+        {"4 KiB", 64, 4096, 4096},
+        {"4 KiB", 1, 4096, 4096},
+        {"4 KiB apart", 64, 4096, 8192}, /* no two UNMAPs adjoin */
+        {"2 MiB", 64, 2ull << 20, 2ull << 20},
+        {"2 MiB", 1, 2ull << 20, 2ull << 20},
+    };
     static struct bench b = {.driver = &vfio_driver, .rounds = 200};
     bool ok = true;
     int key;
@@ -437,8 +557,12 @@ int main(int argc, char **argv)
         return 2;
     }
     b.device = argv[optind];
-    ok = set_up(&b) && run_case(&b, 64, 4096, "4 KiB") && run_case(&b, 1, 4096, "4 KiB") &&
-         run_case(&b, 64, 2ull << 20, "2 MiB") && run_case(&b, 1, 2ull << 20, "2 MiB");
+    b.counter = open_counter();
+    ok = set_up(&b);
+    for (size_t i = 0; i < ARRAY_SIZE(cases) && ok; i++)
+        ok = run_case(&b, &cases[i]);
     tear_down(&b);
+    if (b.counter >= 0)
+        close(b.counter);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

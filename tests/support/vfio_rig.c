@@ -105,6 +105,18 @@ void vfio_rig_stop(struct vfio_rig *t)
     model_kernel_fini(&t->k);
 }
 
+int vfio_rig_unmap_batch(struct vfio_rig *t, uint32_t vdomain, uint64_t first, uint64_t size,
+                         unsigned n)
+{
+    int status = VIOMMU_S_OK;
+
+    viommu_batch_begin(t->rig.v);
+    for (unsigned i = 0; i < n && status == VIOMMU_S_OK; i++)
+        status = rig_unmap(&t->rig, vdomain, first + i * size, first + i * size + size - 1);
+    viommu_batch_end(t->rig.v);
+    return status;
+}
+
 char *vfio_rig_dump(struct vfio_rig *t)
 {
     char *text = NULL;

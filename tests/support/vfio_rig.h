@@ -32,6 +32,13 @@ int vfio_rig_open(struct vfio_rig *t, size_t index);
 int vfio_rig_add(struct vfio_rig *t, size_t index);
 void vfio_rig_remove(struct vfio_rig *t, size_t index);
 
+/*
+ * UNMAPs of n ranges of `size` bytes, one behind the other from `first` on, in one batch: OK, or
+ * the first other status.
+ */
+int vfio_rig_unmap_batch(struct vfio_rig *t, uint32_t vdomain, uint64_t first, uint64_t size,
+                         unsigned n);
+
 /* Device, pins and kernel as one text (malloc). */
 char *vfio_rig_dump(struct vfio_rig *t);
 

@@ -1091,6 +1091,144 @@ static void without_grant_copy_buffers_are_free_too(void)
     platform = &fake_grants_ops;
 }
 
+/* A host IOMMU that says what the guest could see when it was called. */
+static struct {
+    struct rig *r;
+    unsigned maps, unmaps;
+    bool answered;   /* a used buffer was there at an unmap */
+    size_t grants;   /* of the guest's RAM that were mapped at the latest unmap */
+    size_t unmapped; /* bytes */
+} watch;
+
+static size_t live_ram_grants(struct rig *r)
+{
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < RAM_PAGES; i++)
+        n += fake_grants_live(r->f, RAM_REF + i) > 0;
+    return n;
+}
+
+static int watch_space_new(struct host_endpoint *ep, struct host_space **out)
+{
+    (void)ep;
+    *out = calloc(1, 1);
+    return *out ? 0 : -ENOMEM;
+}
+
+static void watch_space_free(struct host_space *space)
+{
+    free(space);
+}
+
+static int watch_attach(struct host_space *space, struct host_endpoint *ep)
+{
+    (void)space;
+    (void)ep;
+    return 0;
+}
+
+static void watch_detach(struct host_space *space, struct host_endpoint *ep)
+{
+    (void)space;
+    (void)ep;
+}
+
+static int watch_map(struct host_space *space, struct range iova, const struct map_source *source,
+                     unsigned prot)
+{
+    (void)space;
+    (void)iova;
+    (void)source;
+    (void)prot;
+    watch.maps++;
+    return 0;
+}
+
+static void watch_unmap(struct host_space *space, struct range iova, uint64_t bytes)
+{
+    uint32_t head, used;
+
+    (void)space;
+    (void)iova;
+    watch.unmaps++;
+    watch.unmapped += (size_t)bytes;
+    watch.grants = live_ram_grants(watch.r);
+    watch.answered = watch.answered ||
+                     guest_ring_used(&watch.r->ring[VIOMMU_QUEUE_REQUEST], &head, &used);
+}
+
+static const struct host_iommu_ops watch_ops = {
+    .name = "watch",
+    .source = MAP_SOURCE_HVA,
+    .space_new = watch_space_new,
+    .space_free = watch_space_free,
+    .attach = watch_attach,
+    .detach = watch_detach,
+    .map = watch_map,
+    .unmap = watch_unmap,
+};
+
+#define N_JOINED 6u
+
+static void unmap_in_one_batch(struct rig *r)
+{
+    struct guest_ring *ring = &r->ring[VIOMMU_QUEUE_REQUEST];
+    uint8_t req[VIOMMU_UNMAP_SIZE] = {VIOMMU_T_UNMAP}, *tail[N_JOINED];
+    uint32_t head, used;
+
+    le32_store(req + VIOMMU_UNMAP_DOMAIN, 1);
+    for (uint64_t i = 0; i < N_JOINED; i++) {
+        le64_store(req + VIOMMU_UNMAP_VIRT_START, i * PAGE);
+        le64_store(req + VIOMMU_UNMAP_VIRT_END, (i + 1) * PAGE - 1);
+        UT_REQUIRE(post(r, req, sizeof(req), &tail[i]));
+    }
+    (void)guest_ring_publish(ring);
+    (void)device_queue_event(r->d, VIOMMU_QUEUE_REQUEST);
+    for (unsigned i = 0; i < N_JOINED; i++) {
+        UT_TRUE(guest_ring_used(ring, &head, &used));
+        UT_EQ(tail[i][0], VIOMMU_S_OK);
+    }
+}
+
+/*
+ * UNMAPs of a batch are one unmap of the host: made when no answer is visible yet, while the grants
+ * are still mapped, which are not any more when the guest is notified.
+ */
+static void joined_unmaps_are_done_before_any_answer_is_visible(void)
+{
+    static const uint64_t layouts[] = {0, VIRTIO_F_RING_PACKED};
+    const struct viommu_endpoint_config ep = {
+        .id = EP + 1, .ops = &watch_ops, .caps = SOFT_IOMMU_CAPS, .aperture = {0, UINT64_MAX}};
+    uint64_t phys = GMEM_GRANT_BIT | (uint64_t)RAM_REF << GRANT_PAGE_SHIFT;
+    uint8_t req[VIOMMU_ATTACH_SIZE];
+    const char *why;
+    struct rig r;
+
+    for (size_t i = 0; i < ARRAY_SIZE(layouts); i++) {
+        UT_REQUIRE(rig_open(&r, NULL, MUST | VIOMMU_F_ALL | layouts[i]) && rig_connect(&r) == 0);
+        driver_start(&r);
+        memset(&watch, 0, sizeof(watch));
+        watch.r = &r;
+        UT_EQ(viommu_endpoint_add(device_viommu(r.d), &ep, &why), 0);
+        attach_bytes(req, 1);
+        le32_store(req + VIOMMU_ATTACH_ENDPOINT, EP + 1);
+        UT_EQ(ask(&r, req, sizeof(req)), VIOMMU_S_OK);
+        for (uint64_t k = 0; k < N_JOINED; k++)
+            UT_EQ(map(&r, k * PAGE, phys + k * PAGE), VIOMMU_S_OK);
+        UT_EQ(watch.maps, N_JOINED);
+        r.queue_notified[VIOMMU_QUEUE_REQUEST] = 0;
+        unmap_in_one_batch(&r);
+        UT_EQ(watch.unmaps, 1);
+        UT_EQ(watch.unmapped, N_JOINED * PAGE);
+        UT_EQ(watch.grants, N_JOINED);
+        UT_FALSE(watch.answered);
+        UT_EQ(r.queue_notified[VIOMMU_QUEUE_REQUEST], 1);
+        UT_EQ(live_ram_grants(&r), 0);
+        rig_close(&r);
+    }
+}
+
 static void the_budget_bounds_a_wake_up_and_each_batch_notifies_once(void)
 {
     struct device_config config = DEVICE_CONFIG_DEFAULT;
@@ -1774,6 +1912,7 @@ static const struct ut_case cases[] = {
     UT_CASE(a_chain_of_full_pages_is_one_map),
     UT_CASE(windows_are_gone_when_the_answer_is_there),
     UT_CASE(without_grant_copy_buffers_are_free_too),
+    UT_CASE(joined_unmaps_are_done_before_any_answer_is_visible),
     UT_CASE(the_budget_bounds_a_wake_up_and_each_batch_notifies_once),
     UT_CASE(work_that_driver_ok_finds_beyond_the_budget_is_told),
     UT_CASE(an_unwanted_interrupt_is_not_sent),

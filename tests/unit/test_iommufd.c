@@ -237,6 +237,20 @@ static void one_call_per_request(void)
     vfio_rig_stop(&t);
 }
 
+static void adjoining_unmaps_of_a_batch_are_one_call(void)
+{
+    UT_REQUIRE(start_with(2));
+    UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
+    UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK);
+    fill(1);
+    t.k.syscalls = 0;
+    UT_EQ(vfio_rig_unmap_batch(&t, 1, 0, 4 * PAGE, N_FILLED), VIOMMU_S_OK);
+    UT_EQ(t.k.syscalls, 1);
+    VFIO_CHECK(&t);
+    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[0]), 0);
+    vfio_rig_stop(&t);
+}
+
 static void whole_address_space_is_unmapped_by_its_own_spelling(void)
 {
     struct iommu_status status;
@@ -296,6 +310,11 @@ static int unmap_some(struct vfio_rig *rig)
     return rig_unmap(&rig->rig, 1, 4 * PAGE, 40 * PAGE - 1);
 }
 
+static int unmap_batch(struct vfio_rig *rig)
+{
+    return vfio_rig_unmap_batch(rig, 1, 4 * PAGE, 4 * PAGE, 9);
+}
+
 static int attach_first(struct vfio_rig *rig)
 {
     return rig_attach(&rig->rig, 1, 8, 0);
@@ -325,6 +344,7 @@ static void every_failing_call_of_every_verb_leaves_host_and_table_in_step(void)
     } sweeps[] = {
         {{"map", both_in_one, map_some, MODEL_IOAS_MAP, VFIO_REFUSES}, 5 * 3},
         {{"unmap", both_in_one, unmap_some, MODEL_IOAS_UNMAP, VFIO_BLOCKS}, 6},
+        {{"batch of unmaps", both_in_one, unmap_batch, MODEL_IOAS_UNMAP, VFIO_BLOCKS}, 6},
         {{"first attach", two_added, attach_first, MODEL_IOAS_ALLOC, VFIO_REFUSES}, 5},
         {{"first attach", two_added, attach_first, MODEL_ATTACH, VFIO_REFUSES}, 5},
         {{"move", both_in_two, move_first, MODEL_IOAS_ALLOC, VFIO_REFUSES}, 5},
@@ -442,6 +462,7 @@ int main(int argc, char **argv)
         UT_CASE(group_that_is_elsewhere_is_unsupp),
         UT_CASE(endpoint_that_cannot_share_gets_its_own_ioas),
         UT_CASE(one_call_per_request),
+        UT_CASE(adjoining_unmaps_of_a_batch_are_one_call),
         UT_CASE(whole_address_space_is_unmapped_by_its_own_spelling),
         UT_CASE(every_failing_call_of_every_verb_leaves_host_and_table_in_step),
         UT_CASE(failed_detach_costs_the_device_its_file),

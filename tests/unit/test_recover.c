@@ -631,6 +631,49 @@ static void start_driver(struct world *w)
 /* --- tests --------------------------------------------------------------------------------------
  */
 
+/* The host unmaps for several UNMAPs at once, after their answers are in the file (viommu.h). */
+static void play_joined_unmaps(struct world *w)
+{
+    const uint32_t rw = VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE;
+
+    for (unsigned i = 0; i < 6; i++)
+        map(w, 1, 0x80000 + i * PAGE, 1, ram_grant(8 + i), i % 2 ? rw : VIOMMU_MAP_F_READ);
+    publish(w);
+    play(w, "MAPs");
+    check_answers(w, "000000");
+
+    /* Ascending; a hole; refused ones; descending; the batch's end (budget 5) cuts the last two. */
+    unmap(w, 1, 0x80000, 0x80fff);
+    unmap(w, 1, 0x81000, 0x81fff);
+    unmap(w, 1, 0x81000, 0x82fff);
+    unmap(w, 1, 0x85000, 0x85fff);
+    unmap(w, 1, 0x84000, 0x84fff);
+    unmap(w, 1, 0x83000, 0x83fff);
+    unmap(w, 1, 0x82000, 0x84fff);
+    publish(w);
+    play(w, "joined UNMAPs");
+    check_answers(w, "0000000");
+
+    map(w, 1, 0x80000, 1, ram_grant(8), rw);
+    map(w, 1, 0x81000, 2, ram_grant(9), rw);
+    publish(w);
+    play(w, "MAPs again");
+    check_answers(w, "00");
+
+    /* A MAP, a refusal and a DETACH behind one that waits. */
+    unmap(w, 1, 0x80000, 0x80fff);
+    map(w, 1, 0x80000, 1, ram_grant(12), rw);
+    unmap(w, 1, 0x80000, 0x80fff);
+    unmap(w, 1, 0x81000, 0x81fff);
+    unmap(w, 1, 0x81000, 0x82fff);
+    unmap(w, 1, 0x83000, 0x83fff);
+    detach(w, 1, HOST_EP);
+    unmap(w, 1, 0x83000, 0x83fff);
+    publish(w);
+    play(w, "UNMAPs between other requests");
+    check_answers(w, "00050006");
+}
+
 static void play_requests(void)
 {
     const uint32_t rw = VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE;
@@ -659,6 +702,8 @@ static void play_requests(void)
     publish(&w);
     play(&w, "UNMAP, DETACH");
     check_answers(&w, "000404");
+
+    play_joined_unmaps(&w);
 
     attach(&w, 2, HOST_EP, 0);
     map(&w, 2, 0x50000, 1, ram_grant(8), rw);

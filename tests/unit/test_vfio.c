@@ -278,6 +278,34 @@ static void one_call_per_window_and_none_without_access(void)
     vfio_rig_stop(&t);
 }
 
+/* One for each container; a MAP between two of them keeps its place. */
+static void adjoining_unmaps_of_a_batch_are_one_call(void)
+{
+    UT_REQUIRE(start_with(2));
+    UT_EQ(vfio_rig_add(&t, 2), 0); /* of the first one's group */
+    for (uint32_t id = 8; id <= 10; id++)
+        UT_EQ(rig_attach(&t.rig, 1, id, 0), VIOMMU_S_OK);
+    fill(1);
+    t.k.syscalls = 0;
+    viommu_batch_begin(t.rig.v);
+    UT_EQ(rig_unmap(&t.rig, 1, 0, 4 * PAGE - 1), VIOMMU_S_OK);
+    UT_EQ(rig_unmap(&t.rig, 1, 4 * PAGE, 8 * PAGE - 1), VIOMMU_S_OK);
+    UT_EQ(t.k.syscalls, 0);
+    UT_EQ(rig_map(&t.rig, 1, 4 * PAGE, 5 * PAGE - 1, 0, MAP_R), VIOMMU_S_OK);
+    UT_EQ(t.k.syscalls, 2 + 2);
+    UT_EQ(rig_unmap(&t.rig, 1, 4 * PAGE, 5 * PAGE - 1), VIOMMU_S_OK);
+    viommu_batch_end(t.rig.v);
+    UT_EQ(t.k.syscalls, 4 + 2);
+    VFIO_CHECK(&t);
+    t.k.syscalls = 0;
+    UT_EQ(vfio_rig_unmap_batch(&t, 1, 8 * PAGE, 4 * PAGE, N_REPLAYED - 2), VIOMMU_S_OK);
+    UT_EQ(t.k.syscalls, 2);
+    VFIO_CHECK(&t);
+    for (size_t i = 0; i < 3; i++)
+        UT_EQ(model_kernel_reach(&t.k, &t.k.devices[i]), 0);
+    vfio_rig_stop(&t);
+}
+
 /* Nothing that unmaps rightly may cost a device its files. */
 static bool untouched(size_t index)
 {
@@ -397,6 +425,11 @@ static int unmap_some(struct vfio_rig *rig)
     return rig_unmap(&rig->rig, 1, 4 * PAGE, 40 * PAGE - 1);
 }
 
+static int unmap_batch(struct vfio_rig *rig)
+{
+    return vfio_rig_unmap_batch(rig, 1, 4 * PAGE, 4 * PAGE, 9);
+}
+
 static int attach_second(struct vfio_rig *rig)
 {
     return rig_attach(&rig->rig, 1, 9, 0);
@@ -427,6 +460,7 @@ static void every_failing_call_of_every_verb_leaves_host_and_table_in_step(void)
         /* three pieces in two containers */
         {{"map", two_in_one_vdomain, map_some, MODEL_MAP_DMA, VFIO_REFUSES}, 5 * 6},
         {{"unmap", two_in_one_vdomain, unmap_some, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6 * 2},
+        {{"batch of unmaps", two_in_one_vdomain, unmap_batch, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6 * 2},
         /* 18 pieces */
         {{"attach", one_of_two, attach_second, MODEL_MAP_DMA, VFIO_REFUSES}, 5 * 18},
         {{"move", two_in_two_vdomains, move_second, MODEL_MAP_DMA, VFIO_REFUSES}, 5 * 18},
@@ -731,6 +765,7 @@ int main(int argc, char **argv)
         UT_CASE(moves_work_while_a_companion_has_the_device_open),
         UT_CASE(removed_endpoint_reaches_nothing_and_closes_its_group),
         UT_CASE(one_call_per_window_and_none_without_access),
+        UT_CASE(adjoining_unmaps_of_a_batch_are_one_call),
         UT_CASE(full_range_unmap_is_clipped_to_what_is_mapped),
         UT_CASE(mappings_in_any_order_leave_with_the_endpoint),
         UT_CASE(entry_limit_is_nomem_and_shown),
