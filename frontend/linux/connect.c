@@ -397,7 +397,11 @@ static int handshake(struct vx *vx)
 	state = wait_backend(vx, BIT(XenbusStateConnected) | STATES_OVER,
 			     VX_HANDSHAKE_MS);
 	if (state != XenbusStateConnected) {
-		say_refused(vx);
+		if (BIT(state) & STATES_OVER)
+			say_refused(vx);
+		else
+			dev_err(&vx->xdev->dev, "the backend has not answered in time (state %d)\n",
+				state);
 		return -ENODEV;
 	}
 	if (READ_ONCE(vx->control->backend_magic) != cpu_to_le32(VX_MAGIC) ||
@@ -450,15 +454,6 @@ int vx_connect(struct vx *vx)
 	vx->conn = VX_CONN_UP;
 	spin_unlock_irqrestore(&vx->relay_lock, flags);
 	return vx_set_driver_status(vx, status);
-}
-
-void vx_relay_start(struct vx *vx)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(&vx->relay_lock, flags);
-	vx->started = vx->conn == VX_CONN_UP;
-	spin_unlock_irqrestore(&vx->relay_lock, flags);
 }
 
 /* After this the backend has nothing of ours, or what it has is quarantined. */

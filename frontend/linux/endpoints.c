@@ -10,6 +10,7 @@
  *                   backend says that an IOMMU is programmed for it: otherwise
  *                   the guest would hand IOVAs to untranslated hardware.
  */
+#include <linux/module.h>
 #include <linux/pci.h>
 #include <linux/property.h>
 #include <linux/slab.h>
@@ -18,6 +19,10 @@
 #include "vx.h"
 
 #define NODE	"viommu-endpoints"
+
+static bool pci = true;
+module_param(pci, bool, 0444);
+MODULE_PARM_DESC(pci, "put PCI devices that the backend names behind its IOMMU (default on): it is believed that it translates their DMA");
 
 static const struct bus_type *const buses[] = {
 	&platform_bus_type,
@@ -60,7 +65,7 @@ static bool find_pci(struct vx *vx, struct pci_dev *pdev, u32 *id)
 
 	spin_lock(&vx->endpoints_lock);
 	list_for_each_entry(endpoint, &vx->endpoints, list) {
-		if (endpoint->is_pci && endpoint->translated &&
+		if (pci && endpoint->is_pci && endpoint->translated &&
 		    endpoint->segment == pci_domain_nr(pdev->bus) &&
 		    endpoint->bus == pdev->bus->number &&
 		    endpoint->devfn == pdev->devfn) {
@@ -191,9 +196,13 @@ static int soft_add(struct vx *vx, struct vx_endpoint *endpoint)
 		platform_device_unregister(pdev);
 		return -EPERM;
 	}
-	endpoint->pdev = pdev;
-	if (!iommu_get_domain_for_dev(&pdev->dev))
+	/* Its driver would do DMA that the backend refuses: better none at all. */
+	if (!iommu_get_domain_for_dev(&pdev->dev)) {
 		dev_err(&pdev->dev, "endpoint %#x has no IOMMU domain\n", endpoint->id);
+		platform_device_unregister(pdev);
+		return -ENODEV;
+	}
+	endpoint->pdev = pdev;
 	return 0;
 put:
 	platform_device_put(pdev);
@@ -211,6 +220,12 @@ static void endpoint_show(struct vx *vx, struct vx_endpoint *endpoint)
 		if (!endpoint->refused)
 			dev_warn(&vx->xdev->dev,
 				 "endpoint %#x: no IOMMU is programmed for the PCI device, so it keeps its own DMA\n",
+				 endpoint->id);
+		endpoint->refused = true;
+	} else if (endpoint->is_pci && !pci) {
+		if (!endpoint->refused)
+			dev_warn(&vx->xdev->dev,
+				 "endpoint %#x: PCI devices are left alone (pci=0)\n",
 				 endpoint->id);
 		endpoint->refused = true;
 	} else if (endpoint->is_pci && !endpoint->shown) {

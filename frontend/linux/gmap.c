@@ -56,11 +56,11 @@ static bool next_run(unsigned long *pfn, unsigned long *pages)
 	unsigned long end = last_pfn();
 	unsigned long first = *pfn;
 
-	while (first < end && !is_ram(first))
-		first++;
+	for (; first < end && !is_ram(first); first++)
+		cond_resched();
 	*pfn = first;
-	while (first < end && is_ram(first))
-		first++;
+	for (; first < end && is_ram(first); first++)
+		cond_resched();
 	*pages = first - *pfn;
 	return *pages;
 }

@@ -125,6 +125,9 @@ static void allow_endpoints(struct vx *vx)
 {
 	struct device *dev = &vx->virtio->vdev.dev;
 
+	/* An identity domain that cannot be made is a WARNING of the IOMMU core. */
+	if (vx->identity_refused)
+		return;
 	device_lock(dev);
 	if (dev->driver) {
 		mutex_lock(&vx->endpoints_mutex);
@@ -152,7 +155,8 @@ static void start(struct vx *vx)
 	err = vx_read_offer(vx);
 	if (!err && vx_static_grants)
 		err = vx_static_possible(vx);
-	if (!err && !vx_static_grants && iommu_default_passthrough())
+	vx->identity_refused = !vx_static_grants && iommu_default_passthrough();
+	if (!err && vx->identity_refused)
 		dev_err(&vx->xdev->dev,
 			"identity (passthrough) domains are refused with grants=on-demand: boot with iommu.passthrough=0, or use grants=static\n");
 	if (!err)

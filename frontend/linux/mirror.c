@@ -344,6 +344,7 @@ void mirror_forget(struct mirror *mirror)
 			rb_entry(node, struct mirror_vdomain, node);
 
 		vdomain->pending = 0;
+		vdomain->pending_from = 0;
 		for (sub = rb_first(&vdomain->mappings); sub; sub = rb_next(sub)) {
 			rb_entry(sub, struct mirror_mapping, node)->live = false;
 			vdomain->pending++;
@@ -368,6 +369,7 @@ struct mirror_endpoint *mirror_dead_endpoint(struct mirror *mirror)
 struct mirror_mapping *mirror_dead_mapping(struct mirror *mirror,
 					   struct mirror_vdomain **vdomain)
 {
+	struct mirror_mapping *mapping;
 	struct rb_node *node;
 	struct rb_node *sub;
 
@@ -375,12 +377,14 @@ struct mirror_mapping *mirror_dead_mapping(struct mirror *mirror,
 		*vdomain = rb_entry(node, struct mirror_vdomain, node);
 		if (!(*vdomain)->pending)
 			continue;
-		for (sub = rb_first(&(*vdomain)->mappings); sub; sub = rb_next(sub)) {
-			struct mirror_mapping *mapping =
-				rb_entry(sub, struct mirror_mapping, node);
-
-			if (!mapping->live)
-				return mapping;
+		mapping = first_mapping(*vdomain, (*vdomain)->pending_from);
+		while (mapping && mapping->live) {
+			sub = rb_next(&mapping->node);
+			mapping = sub ? rb_entry(sub, struct mirror_mapping, node) : NULL;
+		}
+		if (mapping) {
+			(*vdomain)->pending_from = mapping->first;
+			return mapping;
 		}
 	}
 	return NULL;

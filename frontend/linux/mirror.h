@@ -40,8 +40,9 @@ struct mirror_vdomain {
 	u32 endpoints;
 	/* mirror_complain() has said yes. */
 	bool complained;
-	/* Mappings that are not live. */
+	/* Mappings that are not live, and where the first of them can be. */
 	unsigned long pending;
+	u64 pending_from;
 };
 
 struct mirror_endpoint {

@@ -618,9 +618,26 @@ static unsigned int replay_mappings(struct vx *vx)
 }
 
 /*
- * Tells a new backend the next lot of what the mirror knows. False when there
- * is nothing left. The driver's requests come in between: that is no harm,
- * because nothing is told that has ended meanwhile.
+ * The device runs. A new backend has to know all vdomains before it sees the
+ * next request of the driver: it would refuse that one, and an UNMAP that was
+ * refused for this reason only would leave a mapping here that the driver has
+ * given up, to be told to the backend later.
+ */
+void vx_relay_start(struct vx *vx)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vx->relay_lock, flags);
+	vx->started = vx->conn == VX_CONN_UP;
+	while (vx->started && replay_endpoints(vx))
+		;
+	spin_unlock_irqrestore(&vx->relay_lock, flags);
+}
+
+/*
+ * Tells a new backend the next lot of the mappings that the mirror knows. False
+ * when there is nothing left. The driver's requests come in between: that is no
+ * harm, because nothing is told that has ended meanwhile.
  */
 bool vx_replay(struct vx *vx)
 {
@@ -629,7 +646,7 @@ bool vx_replay(struct vx *vx)
 
 	spin_lock_irqsave(&vx->relay_lock, flags);
 	if (vx->conn == VX_CONN_UP && vx->started)
-		more = replay_endpoints(vx) || replay_mappings(vx);
+		more = replay_mappings(vx);
 	spin_unlock_irqrestore(&vx->relay_lock, flags);
 	return more;
 }

@@ -217,6 +217,8 @@ struct vx {
 	DECLARE_HASHTABLE(prepared, 6);
 	/* PV guest whose domains flush lazily: MAP is refused (see grants.c). */
 	bool lazy_refused;
+	/* Every endpoint would get an identity domain: none is shown. */
+	bool identity_refused;
 
 	spinlock_t event_lock;
 	struct vx_shadow events;
