@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A test endpoint: the driver of a "viommu-endpoint" platform device. It uses
- * nothing but the DMA API and says the addresses, so that the lab can let the
- * device read and write them from the driver domain.
+ * A test endpoint: the driver of a "viommu-endpoint" platform device, and of
+ * QEMU's `edu` PCI device, whose registers it leaves alone. It uses nothing but
+ * the DMA API and says the addresses, so that the lab can let the device read
+ * and write them from the driver domain.
  *
  * /dev/viommu-test takes one command per write; a read gives its answer.
  *   coherent SIZE            dma_alloc_coherent      -> "ID IOVA"
@@ -14,6 +15,9 @@
  *   churn COUNT SIZE         map and unmap, COUNT times -> "COUNT NS P50 P99", the
  *                            last two for one pair
  *   hold COUNT SIZE          as many buffers at once    -> "COUNT"
+ *   freeall
+ *   use NAME                 of several devices the one that all this is done with;
+ *                            the first one until then. Buffers must be free
  */
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
@@ -22,6 +26,7 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/pci.h>
 #include <linux/platform_device.h>
 #include <linux/property.h>
 #include <linux/scatterlist.h>
@@ -31,6 +36,7 @@
 #include <linux/version.h>
 
 #define BUFFERS		1024
+#define DEVICES		4
 #define TEXT_MAX	2048
 
 enum kind { NONE, COHERENT, SINGLE, SCATTERED };
@@ -45,6 +51,7 @@ struct buffer {
 };
 
 static DEFINE_MUTEX(lock);
+static struct device *devices[DEVICES];
 static struct device *device;
 static struct buffer buffers[BUFFERS];
 static char answer[TEXT_MAX];
@@ -314,17 +321,37 @@ static int do_hold(unsigned int count, size_t size)
 		err = do_make(SINGLE, size, "both");
 		if (err)
 			return err;
+		cond_resched();
 	}
 	scnprintf(answer, TEXT_MAX, "%u", count);
 	return 0;
+}
+
+static int do_use(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < BUFFERS; i++) {
+		if (buffers[i].kind != NONE)
+			return -EBUSY;
+	}
+	for (i = 0; i < DEVICES; i++) {
+		if (devices[i] && !strcmp(dev_name(devices[i]), name)) {
+			device = devices[i];
+			return 0;
+		}
+	}
+	return -ENODEV;
 }
 
 static void free_all(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < BUFFERS; i++)
+	for (i = 0; i < BUFFERS; i++) {
 		unmake(&buffers[i]);
+		cond_resched();
+	}
 }
 
 static int command(char *line)
@@ -339,6 +366,8 @@ static int command(char *line)
 
 	words = sscanf(line, "%15s %u %u", word, &a, &b);
 	strscpy(answer, "ok", TEXT_MAX);
+	if (!strcmp(word, "use") && sscanf(line, "%*s %1000s", third) == 1)
+		return do_use(third);
 	if (!device)
 		return -ENODEV;
 	if (words >= 2 && !strcmp(word, "coherent"))
@@ -414,44 +443,68 @@ static struct miscdevice test_misc = {
 
 /* ---- the driver ------------------------------------------------------------------ */
 
+static int device_add_one(struct device *dev, unsigned int address_bits)
+{
+	int err = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(address_bits));
+	unsigned int i;
+
+	if (err)
+		return err;
+	dma_set_max_seg_size(dev, UINT_MAX);
+	err = -ENOSPC;
+	mutex_lock(&lock);
+	for (i = 0; i < DEVICES && err; i++) {
+		if (devices[i])
+			continue;
+		devices[i] = dev;
+		err = 0;
+	}
+	if (!err && !device)
+		device = dev;
+	mutex_unlock(&lock);
+	return err;
+}
+
+static void device_gone(struct device *dev)
+{
+	unsigned int i;
+
+	mutex_lock(&lock);
+	if (device == dev) {
+		free_all();
+		device = NULL;
+	}
+	for (i = 0; i < DEVICES; i++) {
+		if (devices[i] == dev)
+			devices[i] = NULL;
+	}
+	for (i = 0; i < DEVICES && !device; i++)
+		device = devices[i];
+	mutex_unlock(&lock);
+}
+
 static int endpoint_probe(struct platform_device *pdev)
 {
 	u32 id = 0;
 	int err;
 
-	err = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(48));
+	err = device_add_one(&pdev->dev, 48);
 	if (err)
 		return err;
-	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
 	device_property_read_u32(&pdev->dev, "viommu,endpoint-id", &id);
-	mutex_lock(&lock);
-	/* One of them is enough; a second stays without work. */
-	if (!device)
-		device = &pdev->dev;
-	mutex_unlock(&lock);
 	dev_info(&pdev->dev, "test endpoint %#x\n", id);
 	return 0;
-}
-
-static void endpoint_gone(struct platform_device *pdev)
-{
-	mutex_lock(&lock);
-	if (device == &pdev->dev) {
-		free_all();
-		device = NULL;
-	}
-	mutex_unlock(&lock);
 }
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 static void endpoint_remove(struct platform_device *pdev)
 {
-	endpoint_gone(pdev);
+	device_gone(&pdev->dev);
 }
 #else
 static int endpoint_remove(struct platform_device *pdev)
 {
-	endpoint_gone(pdev);
+	device_gone(&pdev->dev);
 	return 0;
 }
 #endif
@@ -462,6 +515,29 @@ static struct platform_driver endpoint_driver = {
 	.driver.name = "viommu-endpoint",
 };
 
+static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	/* All that the device has address lines for. */
+	return device_add_one(&pdev->dev, 28);
+}
+
+static void edu_remove(struct pci_dev *pdev)
+{
+	device_gone(&pdev->dev);
+}
+
+static const struct pci_device_id edu_ids[] = {
+	{ PCI_DEVICE(0x1234, 0x11e8) },
+	{ }
+};
+
+static struct pci_driver edu_driver = {
+	.name = "viommu-edu",
+	.id_table = edu_ids,
+	.probe = edu_probe,
+	.remove = edu_remove,
+};
+
 static int __init test_init(void)
 {
 	int err = misc_register(&test_misc);
@@ -470,7 +546,15 @@ static int __init test_init(void)
 		return err;
 	err = platform_driver_register(&endpoint_driver);
 	if (err)
-		misc_deregister(&test_misc);
+		goto undo_misc;
+	err = pci_register_driver(&edu_driver);
+	if (err)
+		goto undo_platform;
+	return 0;
+undo_platform:
+	platform_driver_unregister(&endpoint_driver);
+undo_misc:
+	misc_deregister(&test_misc);
 	return err;
 }
 module_init(test_init);
@@ -478,6 +562,7 @@ module_init(test_init);
 static void __exit test_exit(void)
 {
 	misc_deregister(&test_misc);
+	pci_unregister_driver(&edu_driver);
 	platform_driver_unregister(&endpoint_driver);
 }
 module_exit(test_exit);

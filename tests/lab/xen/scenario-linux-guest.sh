@@ -64,7 +64,7 @@ ask() {
     asked=$((asked + 1))
     xenstore-write data/lab/ask "$asked $*"
     [ "$*" != "done" ] || return 0
-    wait_node 60 data/lab/answer answered || {
+    wait_node 240 data/lab/answer answered || {
         text='no answer from dom0'
         return 125
     }
@@ -110,12 +110,19 @@ plus() {
 }
 
 device_writes() {
-    ask dma-write 8 "$1" "$2"
+    ask dma-write 8 "$1" "$2" || {
+        comment "the device cannot write (status $status): $text"
+        return 1
+    }
 }
 
 # The device reads and sees these bytes.
 device_reads() {
-    ask dma-read 8 "$1" $((${#2} / 2)) || return 1
+    ask dma-read 8 "$1" $((${#2} / 2)) || {
+        # Also where this is what is wanted.
+        comment "the device cannot read (status $status): $text"
+        return 1
+    }
     case $text in
     *"$2"*) return 0 ;;
     *)
@@ -231,6 +238,15 @@ step_many() {
     check "all are freed" t freeall
 }
 
+# viommu/config of this guest says max-mappings=600.
+step_limit() {
+    check "650 buffers are mapped, as far as a caller of the DMA API can see" t hold 650 4096
+    check "the first MAP that was refused is printed, with range, vdomain and status" wait_for 5 \
+        kernel_says 'MAP of 0x[0-9a-f]*-0x[0-9a-f]* in vdomain [0-9]* refused with status 8'
+    check "and no other" test "$(dmesg | grep -c 'refused with status 8')" = 1
+    check "all are freed" t freeall
+}
+
 step_churn() {
     check "$pairs pairs of map and unmap" t churn "$pairs" 16384
     comment "$pairs pairs took (ns in all, median, p99): ${said#* }"
@@ -281,6 +297,7 @@ step_type() {
         check "the endpoint's domain becomes $1" eval "echo $1 >$group/type"
     else
         check "a domain of type $1 is refused" eval "! echo $1 >$group/type"
+        check "and the message says why" kernel_says "$3"
     fi
     check "the endpoint binds again" \
         eval "echo $endpoint >/sys/bus/platform/drivers/viommu-endpoint/bind"
@@ -305,8 +322,80 @@ step_hotplug() {
     check "it appears in a group of its own" wait_for 20 endpoints_are 2
     check "it is removed" ask linux-endpoint remove 0x20
     check "it goes" wait_for 20 endpoints_are 1
+    check "an endpoint for a PCI device that no IOMMU is programmed for" \
+        ask linux-endpoint add 0x21 driver=soft guest=pci:0000:00:00.0
+    check "is not shown, and the message says why" wait_for 20 kernel_says \
+        'endpoint 0x21: no IOMMU is programmed for the PCI device, so it keeps its own DMA'
+    check "it is removed too" ask linux-endpoint remove 0x21
     check_buffer "the other works on" 4096 coherent 4096
     free_buffer "it"
+}
+
+# ---- a PCI device ------------------------------------------------------------------------------
+
+pci=0000:00:00.0
+
+pci_in_group() {
+    [ -e /sys/bus/pci/drivers/viommu-edu/$pci ] &&
+        [ -n "$(ls -d /sys/kernel/iommu_groups/*/devices/$pci 2>/dev/null)" ]
+}
+
+pci_without_group() {
+    [ -e /sys/bus/pci/drivers/viommu-edu/$pci ] && [ ! -e /sys/bus/pci/devices/$pci/iommu_group ]
+}
+
+no_pci() {
+    [ ! -e /sys/bus/pci/devices/$pci ]
+}
+
+# The engine of the mediated device copies.
+engine() {
+    ask device 9 "$@" || return 1
+    case $text in
+    *refused*) return 1 ;;
+    esac
+}
+
+# The engine cannot, and says so.
+engine_refused() {
+    ask device 9 "$@"
+    case $text in
+    *refused*) return 0 ;;
+    esac
+    comment "the engine: $text"
+    return 1
+}
+
+pci_dma() {
+    check "$1: the PCI device is used" t use $pci
+    check "$1: a buffer of the PCI device" buffer coherent 8192
+    check "$1: the CPU writes" t put "$id" 0 1badb002feedf00d
+    check "$1: the device copies, through VFIO's container in the driver domain" \
+        engine "read $iova 64 write $(plus "$iova" 4096) 64"
+    check "$1: the CPU sees the copy" cpu_sees "$id" 4096 1badb002feedf00d
+    check "$1: a buffer to the device" buffer single 4096 to
+    check "$1: the engine reads it" engine "read $iova 64"
+    check "$1: it must not write it" engine_refused "write $iova 64"
+    gone=$iova
+    check "$1: they are freed" t freeall
+    check "$1: the engine is refused there" engine_refused "read $gone 64"
+}
+
+# dma=translated and guest=pci:...: a device that comes later, then one that is there already.
+step_pci() {
+    soft=$(basename "$(ls -d /sys/bus/platform/drivers/viommu-endpoint/viommu-endpoint.*)")
+    load_modules xen-pcifront
+    check "a PCI device that comes is put behind the IOMMU" wait_for 60 pci_in_group
+    pci_dma "PCI"
+    t use "$soft"
+    check "its endpoint is removed" ask linux-endpoint remove 9
+    check "the PCI device is taken out" wait_for 20 no_pci
+    echo 1 >/sys/bus/pci/rescan
+    check "found again, it is behind no IOMMU" wait_for 20 pci_without_group
+    check "its endpoint is added" ask linux-pci-endpoint
+    check "the PCI device that was there already is put behind the IOMMU" wait_for 20 pci_in_group
+    pci_dma "PCI again"
+    t use "$soft"
 }
 
 # Another guest of the same backend works while this one does.
@@ -501,7 +590,23 @@ step_backend_dies() {
     touch /tmp/heart-stops
     wait
     step_no_leak
-    # DETACHes fail now, which the stock driver says with a WARNING: seen, and not the module's.
+}
+
+no_device() {
+    [ ! -e /sys/bus/xen/devices/virtio-0 ]
+}
+
+# What an administrator does when the driver domain is gone: another one, scripts/viommu-reattach.
+step_new_backend() {
+    # DETACHes fail, which the stock driver says with a WARNING: seen, and not the module's.
+    check "the device is taken from the guest" ask linux-detach
+    check "it goes, and the endpoint with it" wait_for 60 no_device
+    check "another driver domain is started and gets it" ask linux-reattach
+    check "the endpoint is there again, without a restart of the guest" wait_for 60 endpoint_bound
+    check_buffer "after that: dma_alloc_coherent" 16384 coherent 16384
+    free_buffer "it"
+    step_no_leak
+    check "this driver domain is destroyed too" ask linux-destroy-backend
     check "the module can be unloaded without a backend" unload
 }
 
@@ -512,6 +617,7 @@ full)
     step_directions
     step_outside strict
     step_many
+    step_limit
     step_churn
     step_no_leak
     step_suspend
@@ -519,7 +625,7 @@ full)
     step_rebind
     step_vfio
     step_lazy
-    step_type identity refused
+    step_type identity refused 'an identity (passthrough) domain needs grants=static'
     step_reload "$@"
     check "it is unloaded" unload
     grants=static
@@ -531,6 +637,12 @@ full)
     step_lazy
     step_identity
     step_rebind
+    check "it is unloaded at the end" unload
+    check "the hypervisor says that no grant is mapped at the end" no_grant_mapped
+    # For the load beside the next guest.
+    grants=on-demand
+    load
+    check "it is loaded once more" wait_for 60 endpoint_bound
     ;;
 pv)
     step_start "$@"
@@ -542,8 +654,11 @@ pv)
     step_forks 1000
     step_neighbour 300
     step_no_leak
+    step_pci
     step_rebind
+    check "the PCI device is behind the IOMMU again" wait_for 20 pci_in_group
     check "it is unloaded" unload
+    check "the PCI device is taken out" no_pci
     check "no grant is mapped at the end" no_grant_mapped
     ;;
 dead)
@@ -553,11 +668,22 @@ dead)
     load
     step_refused 'grants=static is refused: .* pages need max_grant_frames='
     check "it is unloaded" unload
+    check "the toolstack takes memory away" ask linux-memory 232
+    load
+    step_refused 'grants=static is refused: this guest balloons'
+    check "it is unloaded" unload
     grants=$wanted
     step_start "$@"
     step_backend_restarts
     step_backend_dies
+    step_new_backend
     quiet=no
+    ;;
+refused-passthrough)
+    load
+    step_refused 'identity (passthrough) domains are refused with grants=on-demand'
+    check "the driver is bound all the same" wait_for 60 driver_bound
+    check "it is unloaded" unload
     ;;
 refused-pv)
     load

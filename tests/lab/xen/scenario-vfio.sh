@@ -5,22 +5,6 @@
 # domain, but group, container and mappings are VFIO's own, and the pages are the guest's, through
 # gntdev.
 
-mdev=c0ffee00-1234-4321-8abc-000000000001
-
-# A command for the driver domain is one line: xenstore's tools do not carry newlines.
-mdev_is_there() {
-    mdev_create='/sys/devices/platform/viommu_mdev/mdev_supported_types/*/create'
-    in_drv "for m in vfio vfio_iommu_type1 mdev viommu_mdev; do insmod /lib/\$m.ko; done" &&
-        in_drv "echo $mdev >\$(echo $mdev_create)" &&
-        in_drv "echo \$(ls -d /sys/bus/mdev/devices/$mdev /dev/vfio/[0-9]*)"
-}
-
-# companion ENDPOINT COMMANDS: what it says becomes one line.
-companion() {
-    in_drv "s=0; t=\$(viommuctl endpoint open-fd $device $1 -- edu $2 2>&1) || s=\$?; \
-echo \$t; exit \$s"
-}
-
 # The companion ends at once when it cannot have the device: then nobody else may be using it.
 engine_runs() {
     companion 8 state
@@ -68,8 +52,7 @@ no_grants_in_use() {
     [ "$guest_grants" = 'in use: end' ]
 }
 
-check "the mediated device is there" mdev_is_there
-comment "$drv_out"
+need_mdev
 run_vfio_guest vfio1 pvh
 run_vfio_guest vfio2 pv
 check "VFIO left no trace in the driver domain's kernel log" in_drv \

@@ -49,7 +49,7 @@ drv_number=0
 in_drv() {
     drv_number=$((drv_number + 1))
     xenstore-write "/local/domain/$drv/data/lab/run" "$drv_number $1"
-    if ! wait_node 30 "/local/domain/$drv/data/lab/ran" drv_answered; then
+    if ! wait_node 90 "/local/domain/$drv/data/lab/ran" drv_answered; then
         drv_out="no answer from the driver domain to: $1"
         return 125
     fi
@@ -340,6 +340,8 @@ part() {
     esac
 }
 
+# shellcheck source-path=SCRIPTDIR source=scenario-mdev.sh
+. /lab/scenario-mdev.sh
 if part user; then
     run_guest pvh1 pvh
     run_guest pv1 pv
@@ -362,3 +364,7 @@ fi
 check "the driver domain's kernel has nothing to complain about" in_drv \
     '! dmesg | grep -E "BUG|Oops|WARNING|Bad page|Call Trace"'
 echo "1..$count" >>"$results"
+# What the daemon had to say, where somebody will want to know.
+if grep -q '^not ok' "$results"; then
+    tr -d '\r' </var/log/xen/console/guest-drv.log | tail -n 400 | sed 's/^/DRV /'
+fi
