@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the harnesses of scripts/prove share. Only cbmc compiles these files; tests/prove/proofs
+ * says how.
+ *
+ * A local variable that was not set has any value: that is cbmc's meaning of it.
+ */
+#ifndef VIOMMU_TESTS_PROVE_PROVE_H
+#define VIOMMU_TESTS_PROVE_PROVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ASSUME(x) __CPROVER_assume(x)
+#define PROVE(x)  __CPROVER_assert(x, #x)
+
+/* Any value, new at each call. */
+#define ANY(name, type)                 \
+    static inline type any_##name(void) \
+    {                                   \
+        type x;                         \
+                                        \
+        return x;                       \
+    }
+ANY(u8, uint8_t)
+ANY(u16, uint16_t)
+ANY(u32, uint32_t)
+ANY(u64, uint64_t)
+ANY(bool, bool)
+ANY(int, int)
+
+#endif
