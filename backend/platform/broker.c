@@ -60,6 +60,28 @@ static int send_message(int sock, struct iovec iov[2], int fd)
     return 0;
 }
 
+/* The first of the descriptors that came along; there is room for more than one, because of the
+ * kernel's alignment, and those are closed. */
+static int take_fd(struct msghdr *mh)
+{
+    int taken = -1;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (taken < 0)
+                taken = fd;
+            else
+                close(fd);
+        }
+    }
+    return taken;
+}
+
 /* A whole message: its length, of which at most the iovec's room was kept, or -errno. */
 static ssize_t receive_message(int sock, struct iovec *iov, size_t n_iov, int *fd_out)
 {
@@ -77,11 +99,8 @@ static ssize_t receive_message(int sock, struct iovec *iov, size_t n_iov, int *f
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return -errno;
-    for (struct cmsghdr *c = fd_out ? CMSG_FIRSTHDR(&mh) : NULL; c; c = CMSG_NXTHDR(&mh, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-            c->cmsg_len == CMSG_LEN(sizeof(int)))
-            memcpy(fd_out, CMSG_DATA(c), sizeof(int));
-    }
+    if (fd_out)
+        *fd_out = take_fd(&mh);
     return n;
 }
 
@@ -277,7 +296,7 @@ int broker_call(int sock, const struct broker_request *request, const uint32_t *
     len = receive_message(sock, in, max_words ? 2 : 1, &fd);
     if (len <= 0)
         r = len < 0 ? (int)len : -EPIPE;
-    else if (len < (ssize_t)sizeof(*answer) || answer->n_words > max_words ||
+    else if (len < (ssize_t)sizeof(*answer) || answer->status > 0 || answer->n_words > max_words ||
              (size_t)len != sizeof(*answer) + answer->n_words * sizeof(*words))
         r = -EPROTO;
     else

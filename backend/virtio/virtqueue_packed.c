@@ -87,6 +87,7 @@ static uint16_t load_flags(const struct virtqueue *vq, uint16_t position)
 {
     const uint16_t *flags = (const void *)(desc_at(vq, position) + DESC_FLAGS);
 
+    VQ_HOOK();
     return le16toh(__atomic_load_n(flags, __ATOMIC_ACQUIRE));
 }
 
@@ -106,12 +107,16 @@ static bool packed_has_work(struct virtqueue *vq)
 static struct vring_desc load_desc(const struct virtqueue *vq, uint16_t position, uint16_t flags)
 {
     const uint8_t *desc = desc_at(vq, position);
-    uint64_t addr = __atomic_load_n((const uint64_t *)(const void *)desc, __ATOMIC_RELAXED);
-    uint32_t len = __atomic_load_n((const uint32_t *)(const void *)(desc + DESC_LEN),
-                                   __ATOMIC_RELAXED);
-    uint16_t id = __atomic_load_n((const uint16_t *)(const void *)(desc + DESC_ID),
-                                  __ATOMIC_RELAXED);
+    uint64_t addr;
+    uint32_t len;
+    uint16_t id;
 
+    VQ_HOOK();
+    addr = __atomic_load_n((const uint64_t *)(const void *)desc, __ATOMIC_RELAXED);
+    VQ_HOOK();
+    len = __atomic_load_n((const uint32_t *)(const void *)(desc + DESC_LEN), __ATOMIC_RELAXED);
+    VQ_HOOK();
+    id = __atomic_load_n((const uint16_t *)(const void *)(desc + DESC_ID), __ATOMIC_RELAXED);
     return (struct vring_desc){
         .addr = le64toh(addr), .len = le32toh(len), .flags = flags, .next = le16toh(id)};
 }
@@ -205,9 +210,12 @@ static void packed_push(struct virtqueue *vq, uint32_t used)
 /* Does the driver want to hear of the slots from `before` up to `now`, not included? */
 static bool wants_notification(const struct virtqueue *vq, uint16_t before, uint16_t now)
 {
-    uint32_t event = le32toh(__atomic_load_n(vq->packed.driver_event, __ATOMIC_RELAXED));
-    uint16_t position = (uint16_t)event;
+    uint32_t event;
+    uint16_t position;
 
+    VQ_HOOK();
+    event = le32toh(__atomic_load_n(vq->packed.driver_event, __ATOMIC_RELAXED));
+    position = (uint16_t)event;
     if (EVENT_FLAGS(event) == EVENT_DISABLE)
         return false;
     if (EVENT_FLAGS(event) == EVENT_DESC && vq->event_idx && slot_of(position) < vq->size)

@@ -12,6 +12,14 @@
 #define VRING_DESC_F_WRITE    2u
 #define VRING_DESC_F_INDIRECT 4u
 
+/* A fuzz target lets its guest write before each load of a ring's word (tests/fuzz/guest.c). */
+#ifdef VIRTQUEUE_TEST_HOOK
+void virtqueue_test_hook(void);
+#define VQ_HOOK() virtqueue_test_hook()
+#else
+#define VQ_HOOK() ((void)0)
+#endif
+
 /*
  * A descriptor: in a split ring and its tables as it is in memory. The last two words are the other
  * way round in the memory of a packed ring, and `next` is the buffer id there.

@@ -30,6 +30,7 @@
 
 static uint16_t load16(const uint16_t *p)
 {
+    VQ_HOOK();
     return le16toh(__atomic_load_n(p, __ATOMIC_RELAXED));
 }
 
@@ -59,8 +60,10 @@ static void split_start(struct virtqueue *vq)
  */
 static uint16_t look(struct virtqueue *vq)
 {
-    uint16_t idx = __atomic_load_n(&vq->split.avail[AVAIL_IDX], __ATOMIC_ACQUIRE);
+    uint16_t idx;
 
+    VQ_HOOK();
+    idx = __atomic_load_n(&vq->split.avail[AVAIL_IDX], __ATOMIC_ACQUIRE);
     vq->split.avail_idx = le16toh(idx);
     return vq->split.avail_idx;
 }
@@ -73,9 +76,12 @@ static bool split_has_work(struct virtqueue *vq)
 static struct vring_desc load_desc(const struct virtqueue *vq, uint16_t i)
 {
     const uint64_t *words = &vq->split.desc[2 * (size_t)i];
-    uint64_t addr = le64toh(__atomic_load_n(&words[0], __ATOMIC_RELAXED));
-    uint64_t rest = le64toh(__atomic_load_n(&words[1], __ATOMIC_RELAXED));
+    uint64_t addr, rest;
 
+    VQ_HOOK();
+    addr = le64toh(__atomic_load_n(&words[0], __ATOMIC_RELAXED));
+    VQ_HOOK();
+    rest = le64toh(__atomic_load_n(&words[1], __ATOMIC_RELAXED));
     return (struct vring_desc){.addr = addr,
                                .len = (uint32_t)rest,
                                .flags = (uint16_t)(rest >> 32),

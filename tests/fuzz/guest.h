@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A guest for the targets that go through backend/daemon/device.c: memory, grants of it, and a
- * device with two soft endpoints. The guest's memory may change whenever the device maps or copies
- * (fuzz_guest_flip), and the platform may fail.
+ * device with two soft endpoints. The guest's memory may change whenever the device maps, copies or
+ * loads a word of a ring (fuzz_guest_flip), and the platform may fail.
  *
  * The grant table is made once and put back in order after each input, because making it anew
  * costs more than most inputs.
@@ -15,22 +15,26 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/fake_grants.h"
 
-#define PAGE           4096u
-#define GUEST_PAGES    24u
-#define GUEST_SIZE     (GUEST_PAGES * PAGE)
-#define GUEST_REF      100u        /* page i, writable */
-#define GUEST_REF_RO   200u        /* page i, read-only */
-#define GUEST_REF_HIGH 0xffffffe8u /* page i, writable, up to the last reference */
-#define GUEST_EP       8u          /* and 9 */
-#define GUEST_MAX_MAPS 32u
-#define GUEST_FLIPS    4u
-#define GUEST_MUST     (VIRTIO_F_VERSION_1 | VIRTIO_F_ACCESS_PLATFORM)
-#define GUEST_READY    (STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK)
+#define PAGE            4096u
+#define GUEST_PAGES     24u
+#define GUEST_SIZE      (GUEST_PAGES * PAGE)
+#define GUEST_REF       100u        /* page i, writable */
+#define GUEST_REF_RO    200u        /* page i, read-only */
+#define GUEST_REF_HIGH  0xffffffe8u /* page i, writable, up to the last reference */
+#define GUEST_EP        8u          /* and 9 */
+#define GUEST_MAX_MAPS  32u
+#define GUEST_MAP_PAGES 3u /* directory pages of a grant map */
+#define GUEST_FLIPS     4u
+#define GUEST_MUST      (VIRTIO_F_VERSION_1 | VIRTIO_F_ACCESS_PLATFORM)
+#define GUEST_READY     (STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK)
 
 struct fuzz_guest {
     struct fake_grants *f;
     uint8_t *mem; /* the guest's view */
     struct device *d;
+    struct device_config config; /* the first device's */
+    struct statefile *file;      /* that devices write; NULL: none, as after fuzz_guest_open */
+    bool copy;
     uint64_t offered;
     bool revoked[3 * GUEST_PAGES];
     struct {
@@ -45,11 +49,20 @@ struct fuzz_guest {
 /* The platform has grant copy or not; `tight`: few pages and windows, a small batch. */
 void fuzz_guest_open(struct fuzz_guest *g, bool copy, bool tight);
 
+/*
+ * A device with its endpoints in place of g->d, which must be NULL, that writes g->file. -EINVAL:
+ * not with this configuration.
+ */
+int fuzz_guest_device(struct fuzz_guest *g, const struct device_config *config);
+
 /* Asserts that pages mapped, pins and tables agree. After each call of the device. */
 void fuzz_guest_check(struct fuzz_guest *g);
 
-/* Disconnects, asserts that nothing is left, and frees the device. */
+/* Disconnects, asserts that nothing is left, and frees the device. The platform is sound again. */
 void fuzz_guest_close(struct fuzz_guest *g);
+
+/* Asserts that the platform has nothing mapped for the guest. */
+void fuzz_guest_check_free(const struct fuzz_guest *g);
 
 /* Disconnects and asserts that nothing is left: the device can be connected again. */
 void fuzz_guest_disconnect(struct fuzz_guest *g);

@@ -304,6 +304,51 @@ static void descriptors_from_a_worker_are_not_taken(void)
     teardown(&r, 0);
 }
 
+/* Sends an answer as a broker does, with two descriptors. */
+static bool answer_with(int sock, struct broker_reply *reply, int fd)
+{
+    const int twice[2] = {fd, fd};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(twice))];
+    } control = {.bytes = {0}};
+    struct iovec iov = {reply, sizeof(*reply)};
+    struct msghdr mh = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control.bytes,
+                        .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(twice));
+    memcpy(CMSG_DATA(c), twice, sizeof(twice));
+    return sendmsg(sock, &mh, 0) == (ssize_t)sizeof(*reply);
+}
+
+static void a_worker_keeps_one_descriptor_of_an_answer(void)
+{
+    struct broker_reply good = {.status = 0}, odd = {.status = 7};
+    int fds[2], sv[2], fd;
+    char byte;
+
+    UT_REQUIRE(broker_socketpair(sv) == 0 && pipe(fds) == 0);
+    UT_TRUE(answer_with(sv[1], &good, fds[1]));
+    fd = broker_file(sv[0]);
+    UT_TRUE(fd >= 0);
+    close(fd);
+    /* Neither 0 nor an error: nothing is kept. */
+    UT_TRUE(answer_with(sv[1], &odd, fds[1]));
+    UT_EQ(broker_file(sv[0]), -EPROTO);
+    UT_TRUE(answer_with(sv[1], &odd, fds[1]));
+    UT_EQ(broker_unmap(sv[0], 1), -EPROTO);
+    close(fds[1]);
+    UT_EQ(read(fds[0], &byte, 1), 0);
+    close(fds[0]);
+    close(sv[0]);
+    close(sv[1]);
+}
+
 static const struct ut_case cases[] = {
     UT_CASE(a_map_is_one_message_whatever_its_size),
     UT_CASE(no_more_pages_are_mapped_than_leased),
@@ -312,6 +357,7 @@ static const struct ut_case cases[] = {
     UT_CASE(files_come_with_the_answer),
     UT_CASE(malformed_messages_end_the_broker),
     UT_CASE(descriptors_from_a_worker_are_not_taken),
+    UT_CASE(a_worker_keeps_one_descriptor_of_an_answer),
 };
 
 int main(int argc, char **argv)
