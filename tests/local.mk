@@ -30,5 +30,5 @@ EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packe
 	tests/support/daemon.sh
 
 # What a worker may not do, and what it costs; the attacks themselves are unit tests.
-TESTS += tests/sandbox.tap tests/broker.tap
-EXTRA_DIST += tests/sandbox.tap tests/broker.tap
+TESTS += tests/sandbox.tap tests/broker.tap tests/unit-file.tap
+EXTRA_DIST += tests/sandbox.tap tests/broker.tap tests/unit-file.tap

@@ -40,6 +40,7 @@
 /* What the sandbox lets pass; FIONREAD stands for any other. */
 static const unsigned long allowed_requests[] = {TIOCOUTQ};
 static int pipe_fds[2];
+static int grown_fd; /* an empty file, open for writing */
 static pid_t victim; /* a process that attacks can be aimed at */
 static char file[] = "/tmp/test_sandbox.XXXXXX";
 
@@ -237,6 +238,44 @@ static int leave_a_process(void)
     return outcome(getrlimit(RLIMIT_NPROC, &r) == 0 && r.rlim_max > 0);
 }
 
+/* Not by asking what the limits are: a file that is open already. */
+static int grow_a_file(void)
+{
+    (void)signal(SIGXFSZ, SIG_IGN);
+    return outcome(write(grown_fd, "x", 1) == 1);
+}
+
+static int set_a_limit(void)
+{
+    struct rlimit r;
+
+    return outcome(getrlimit(RLIMIT_CORE, &r) == 0 && setrlimit(RLIMIT_CORE, &r) == 0);
+}
+
+/* Back to where it was is allowed without privilege. */
+static int be_spared_by_writing(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+
+    return outcome(fd >= 0 && write(fd, "0", 1) == 1);
+}
+
+static int become_traceable_again(void)
+{
+    return outcome(prctl(PR_SET_DUMPABLE, 1) == 0);
+}
+
+static int take_a_capability(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {{.effective = 0}};
+    const uint32_t wanted = CAP_TO_MASK(CAP_SYS_ADMIN);
+
+    caps[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective = wanted;
+    caps[CAP_TO_INDEX(CAP_SYS_ADMIN)].permitted = wanted;
+    return outcome(syscall(SYS_capset, &head, caps) == 0);
+}
+
 #define ROOT true
 #define ANY  false
 
@@ -266,7 +305,12 @@ static const struct attack {
     {"leave a process behind", leave_a_process, SANDBOX_LIMITS, ANY},
     {"be spared when memory is short", live_longer_than_others, SANDBOX_LIMITS, ANY},
     {"use many files", use_many_files, SANDBOX_LIMITS, ANY},
+    {"grow a file", grow_a_file, SANDBOX_LIMITS, ANY},
+    {"set a limit", set_a_limit, SANDBOX_FILTER, ANY},
+    {"be spared by saying so", be_spared_by_writing, SANDBOX_FILTER | SANDBOX_PATHS | SANDBOX_VIEW,
+     ANY},
     {"be traced", dump_memory, SANDBOX_IDENTITY, ANY},
+    {"become traceable again", become_traceable_again, SANDBOX_FILTER, ANY},
     {"gain privilege by execution", gain_by_execution, SANDBOX_IDENTITY, ANY},
     {"mount", mount_something, SANDBOX_FILTER | SANDBOX_IDENTITY | SANDBOX_PATHS, ROOT},
     {"change the root", change_the_root, SANDBOX_FILTER | SANDBOX_IDENTITY, ROOT},
@@ -275,6 +319,7 @@ static const struct attack {
     {"open a raw socket", open_a_raw_socket, SANDBOX_FILTER | SANDBOX_IDENTITY, ROOT},
     {"set the host name", set_the_host_name, SANDBOX_FILTER | SANDBOX_IDENTITY, ROOT},
     {"hold a capability", hold_a_capability, SANDBOX_IDENTITY, ROOT},
+    {"take a capability", take_a_capability, SANDBOX_FILTER | SANDBOX_IDENTITY, ROOT},
 };
 
 /* --- running them ----------------------------------------------------------------------------- */
@@ -297,13 +342,24 @@ static int enter(unsigned parts, unsigned *entered_out)
     return sandbox_enter(&s, entered_out, why, sizeof(why));
 }
 
+/* A log that is a file may grow, and with it every other one: the sandbox must find none. */
+static void log_elsewhere(void)
+{
+    int fd = open("/dev/null", O_WRONLY);
+
+    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+        _exit(CANNOT_ENTER);
+}
+
 /* Attacks on mounts and names must not hit the machine that runs the tests. */
 static void shelter(void)
 {
     if (is_root() && unshare(CLONE_NEWNS | CLONE_NEWUTS) == 0)
         (void)mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-    if (pipe(pipe_fds) < 0)
+    grown_fd = open(file, O_WRONLY | O_CLOEXEC);
+    if (grown_fd < 0 || pipe(pipe_fds) < 0)
         _exit(CANNOT_ENTER);
+    log_elsewhere();
 }
 
 /* In a process of its own: 0 the attack succeeded, errno, or -SIGSYS for one that was killed. */
@@ -515,6 +571,132 @@ static void a_worker_user_is_for_good(void)
         UT_EQ(attack(&change, 0), 0);
 }
 
+/* --- what nobody can be asked for ------------------------------------------------------------- */
+
+#define REPORT_USER "--report-user"
+
+/* This program once more, for everybody, owned by root and with the bit that makes them root. */
+static bool make_set_user_id_program(const char *name)
+{
+    static char buf[65536];
+    int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int to = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+    ssize_t n = -1;
+
+    while (from >= 0 && to >= 0 && (n = read(from, buf, sizeof(buf))) > 0) {
+        if (write(to, buf, (size_t)n) != n)
+            break;
+    }
+    if (from >= 0)
+        close(from);
+    if (to >= 0)
+        close(to);
+    return n == 0 && chmod(name, 04755) == 0;
+}
+
+static char program[sizeof(file) + 8];
+
+/* As nobody, perhaps behind one part that says no_new_privs: is it root's program afterwards? */
+static int run_set_user_id_program(bool sandbox)
+{
+    const struct sandbox_user nobody = {65534, 65534};
+    const struct sandbox s = {.parts = SANDBOX_IDENTITY, .user = &nobody};
+    unsigned entered;
+    char why[256];
+
+    if (sandbox && sandbox_enter(&s, &entered, why, sizeof(why)) < 0)
+        return CANNOT_ENTER;
+    if (!sandbox && setresuid(65534, 65534, 65534) < 0)
+        return CANNOT_ENTER;
+    execl(program, program, REPORT_USER, (char *)NULL);
+    return CANNOT_ENTER;
+}
+
+static int run_it_freely(void)
+{
+    return run_set_user_id_program(false);
+}
+
+static int run_it_inside(void)
+{
+    return run_set_user_id_program(true);
+}
+
+static void a_set_user_id_program_gives_nothing(void)
+{
+    static const struct attack freely = {.run = run_it_freely}, inside = {.run = run_it_inside};
+
+    snprintf(program, sizeof(program), "%s.suid", file);
+    if (is_root() && make_set_user_id_program(program)) {
+        /* Not on a file system without such programs. */
+        if (attack(&freely, 0) == 0)
+            UT_EQ(attack(&inside, 0), EPERM);
+        else
+            printf("# no set-user-id programs in /tmp\n");
+    }
+    (void)unlink(program);
+}
+
+#ifdef __x86_64__
+/* getpid by the gate of 32-bit programs, whose numbers are others. */
+static int call_by_another_gate(void)
+{
+    long r = 20;
+
+    __asm__ volatile("int $0x80" : "+a"(r) : : "memory", "r8", "r9", "r10", "r11");
+    errno = ENOSYS;
+    return outcome(r == getpid());
+}
+#else
+static int call_by_another_gate(void)
+{
+    return ENOSYS;
+}
+#endif
+
+static void another_ABI_is_no_way_around_the_filter(void)
+{
+    static const struct attack other = {.run = call_by_another_gate};
+
+    if (!HAVE_FILTER || attack(&other, 0) != 0)
+        printf("# no filter, or a kernel without 32-bit programs\n");
+    else
+        UT_EQ(attack(&other, SANDBOX_FILTER), -SIGSYS);
+}
+
+/*
+ * The administrator's limit of pinned memory stays; for root, for whom there was none, there is
+ * none after the capability has gone. (Not for a root that cannot change limits, as in a
+ * container.)
+ */
+static int pin_memory(void)
+{
+    const struct rlimit small = {65536, 65536}, none = {RLIM_INFINITY, RLIM_INFINITY};
+    const struct sandbox s = {.parts = SANDBOX_LIMITS | SANDBOX_IDENTITY};
+    struct rlimit before, after;
+    size_t size = 1 << 22;
+    unsigned entered;
+    char why[256];
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool lifted = setrlimit(RLIMIT_MEMLOCK, &none) == 0 && is_root();
+
+    if (p == MAP_FAILED || (lifted && setrlimit(RLIMIT_MEMLOCK, &small) < 0) ||
+        getrlimit(RLIMIT_MEMLOCK, &before) < 0 || sandbox_enter(&s, &entered, why, sizeof(why)) < 0)
+        return CANNOT_ENTER;
+    if (lifted)
+        return outcome(mlock(p, size) == 0);
+    errno = EPERM;
+    return outcome(getrlimit(RLIMIT_MEMLOCK, &after) == 0 && after.rlim_cur == before.rlim_cur &&
+                   after.rlim_max == before.rlim_max && mlock(p, 4096) == 0);
+}
+
+static void limits_leave_pins_alone(void)
+{
+    static const struct attack pin = {.run = pin_memory};
+
+    UT_EQ(attack(&pin, 0), 0);
+}
+
 static void users_are_found_by_name_and_number(void)
 {
     struct sandbox_user user = {7, 7};
@@ -553,6 +735,9 @@ static const struct ut_case cases[] = {
     UT_CASE(a_worker_can_work_in_it),
     UT_CASE(a_failed_check_still_ends_it_as_such),
     UT_CASE(a_worker_user_is_for_good),
+    UT_CASE(a_set_user_id_program_gives_nothing),
+    UT_CASE(another_ABI_is_no_way_around_the_filter),
+    UT_CASE(limits_leave_pins_alone),
     UT_CASE(users_are_found_by_name_and_number),
 };
 
@@ -560,12 +745,15 @@ int main(int argc, char **argv)
 {
     int r;
 
+    if (argc == 2 && strcmp(argv[1], REPORT_USER) == 0)
+        return geteuid() == 0 ? 0 : EPERM;
     setvbuf(stdout, NULL, _IONBF, 0);
+    make_victim();
     if (!find_available()) {
+        end_victim();
         printf("# no part of the sandbox can be had here\n");
         return 77;
     }
-    make_victim();
     r = ut_main(argc, argv, "sandbox", cases, ARRAY_SIZE(cases));
     end_victim();
     return r;
