@@ -13,11 +13,9 @@
 #include "backend/platform/broker.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/socket.h>
 
 #include "common/compiler.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/sock.h"
 
 #define MAX_MESSAGES 40u
 #define MAX_FDS      4u
@@ -28,38 +26,6 @@
 static void socket_pair(int sv[2])
 {
     FUZZ_CHECK(broker_socketpair(sv) == 0);
-}
-
-/* False when there is no room for it. */
-static bool send_bytes(int sock, const void *bytes, size_t len, size_t n_fds)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
-    } control = {.bytes = {0}};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-    int fd = -1;
-    ssize_t n;
-
-    if (n_fds > 0) {
-        struct cmsghdr *c;
-
-        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        FUZZ_CHECK(fd >= 0);
-        mh.msg_control = control.bytes;
-        mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        c = CMSG_FIRSTHDR(&mh);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        for (size_t i = 0; i < n_fds; i++)
-            memcpy(CMSG_DATA(c) + i * sizeof(int), &fd, sizeof(fd));
-    }
-    n = sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (fd >= 0)
-        close(fd);
-    return n >= 0;
 }
 
 /* -1 when there is none. Descriptors are counted and closed. */
@@ -319,7 +285,7 @@ static void fuzz_server(struct fuzz_in *in)
         size_t n_fds;
 
         some_message(in, &sent[n], bytes, &n_fds);
-        if (sent[n].len == 0 || !send_bytes(sv[0], bytes, sent[n].len, n_fds))
+        if (sent[n].len == 0 || !fuzz_send(sv[0], bytes, sent[n].len, n_fds))
             break;
         n++;
     }
@@ -357,7 +323,7 @@ static bool send_answer(struct fuzz_in *in, int sock, struct broker_reply *head,
         *len = fuzz_u8(in);
     memset(bytes, how, sizeof(bytes));
     memcpy(bytes, head, sizeof(*head));
-    return *len > 0 && send_bytes(sock, bytes, *len, how >> 3 & 3);
+    return *len > 0 && fuzz_send(sock, bytes, *len, how >> 3 & 3);
 }
 
 static void ask(struct fuzz_in *in, int sock, const struct broker_reply *sent, size_t len)
@@ -411,25 +377,15 @@ static void fuzz_client(struct fuzz_in *in)
     close(sv[1]);
 }
 
-/* Of those that a target could have left open. */
-static unsigned open_descriptors(void)
-{
-    unsigned n = 0;
-
-    for (int fd = 0; fd < 64; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_in in = {data, size};
-    unsigned before = open_descriptors();
+    unsigned before = fuzz_open_descriptors();
 
     if (fuzz_u8(&in) & 1)
         fuzz_client(&in);
     else
         fuzz_server(&in);
-    FUZZ_CHECK(open_descriptors() == before);
+    FUZZ_CHECK(fuzz_open_descriptors() == before);
     return 0;
 }

@@ -15,15 +15,13 @@
 /* Its parts are static, and its own main loop would never end. */
 #include "backend/daemon/supervisor.c"
 
-#include <fcntl.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "backend/daemon/spawn.h"
 #include "common/ctl_frame.h"
 #include "common/le.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/sock.h"
 #include "tests/support/xs_fake.h"
 
 #define B           5u
@@ -185,34 +183,6 @@ pid_t __wrap_waitpid(pid_t pid, int *status, int flags)
 
 /* --- sending and receiving -------------------------------------------------------------------- */
 
-static void send_bytes(int fd, const void *bytes, size_t n, size_t n_fds)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(4 * sizeof(int))];
-    } control = {.bytes = {0}};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-    int sent = n_fds > 0 ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
-
-    if (n_fds > 0) {
-        struct cmsghdr *c;
-
-        mh.msg_control = control.bytes;
-        mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        c = CMSG_FIRSTHDR(&mh);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        for (size_t i = 0; i < n_fds; i++)
-            memcpy(CMSG_DATA(c) + i * sizeof(int), &sent, sizeof(sent));
-    }
-    if (n > 0)
-        (void)!sendmsg(fd, &mh, MSG_NOSIGNAL);
-    if (sent >= 0)
-        close(sent);
-}
-
 static void send_text(int fd, const char *text, size_t n_fds)
 {
     uint8_t frame[CTL_HEAD_SIZE + 2048];
@@ -221,7 +191,7 @@ static void send_text(int fd, const char *text, size_t n_fds)
     FUZZ_CHECK(n <= sizeof(frame) - CTL_HEAD_SIZE);
     le32_store(frame, (uint32_t)n);
     memcpy(frame + CTL_HEAD_SIZE, text, n);
-    send_bytes(fd, frame, n + CTL_HEAD_SIZE, n_fds);
+    (void)fuzz_send(fd, frame, n + CTL_HEAD_SIZE, n_fds);
 }
 
 /* The next object that the supervisor has sent to this peer; NULL: none for now. */
@@ -299,7 +269,7 @@ static void step_client(struct fuzz_in *in)
         size_t n = fuzz_take(in, bytes, 1 + fuzz_u8(in) % sizeof(bytes));
 
         c->sound = false;
-        send_bytes(c->peer.fd, bytes, n, how & 3);
+        (void)fuzz_send(c->peer.fd, bytes, n, how & 3);
     } else if (how >= 232) {
         peer_close(&c->peer);
     } else {
@@ -388,7 +358,7 @@ static void step_worker(struct fuzz_in *in)
     }
     if (how >= 240) {
         w->lied = true;
-        send_bytes(w->peer.fd, bytes, fuzz_take(in, bytes, 1 + fuzz_u8(in) % 63), how & 3);
+        (void)fuzz_send(w->peer.fd, bytes, fuzz_take(in, bytes, 1 + fuzz_u8(in) % 63), how & 3);
         return;
     }
     msg = next_message(&w->peer);
@@ -526,16 +496,6 @@ static void no_log(enum log_level level, const char *line, void *ctx)
     (void)ctx;
 }
 
-/* Of those that a target could have left open. */
-static unsigned open_descriptors(void)
-{
-    unsigned n = 0;
-
-    for (int fd = 0; fd < 128; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct daemon_options options = {.control_path = "/fuzz",
@@ -548,7 +508,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static void (*const steps[])(struct fuzz_in * in) = {step_store, step_worker, step_client,
                                                          step_worker};
     struct fuzz_in in = {data, size};
-    unsigned before = open_descriptors();
+    unsigned before = fuzz_open_descriptors();
 
     memset(&t, 0, sizeof(t));
     for (unsigned i = 0; i < MAX_CLIENTS; i++)
@@ -571,6 +531,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fini(&t.s);
     close(t.event);
     t.store = xs_fake_free(t.store);
-    FUZZ_CHECK(open_descriptors() == before);
+    FUZZ_CHECK(fuzz_open_descriptors() == before);
     return 0;
 }

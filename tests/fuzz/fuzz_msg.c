@@ -10,16 +10,14 @@
 #include "backend/daemon/link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "backend/daemon/spawn.h"
 #include "backend/platform/platform.h"
 #include "common/ctl_frame.h"
 #include "common/le.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/sock.h"
 
 /* options.c wants the program's table. */
 const struct platform_ops *const daemon_platforms[] = {NULL};
@@ -146,35 +144,6 @@ static void socket_pair(int fds[2])
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
 }
 
-/* Sends without blocking; `n_fds` descriptors go with the first byte. */
-static void send_bytes(int fd, const void *bytes, size_t n, size_t n_fds)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(8 * sizeof(int))];
-    } control = {.bytes = {0}};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-    int sent = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-    FUZZ_CHECK(sent >= 0);
-    if (n_fds > 0) {
-        struct cmsghdr *c;
-
-        mh.msg_control = control.bytes;
-        mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        c = CMSG_FIRSTHDR(&mh);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        for (size_t i = 0; i < n_fds; i++)
-            memcpy(CMSG_DATA(c) + i * sizeof(int), &sent, sizeof(sent));
-    }
-    if (n > 0)
-        (void)!sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-    close(sent);
-}
-
 static void fuzz_frames(struct fuzz_in *in)
 {
     struct ctl_rx rx = {.body = NULL};
@@ -186,7 +155,7 @@ static void fuzz_frames(struct fuzz_in *in)
         uint8_t how = fuzz_u8(in);
         size_t n = fuzz_take(in, bytes, 1 + how % 64);
 
-        send_bytes(fds[0], bytes, n, how >= 192 ? (size_t)how % 9 : 0);
+        (void)fuzz_send(fds[0], bytes, n, how >= 192 ? (size_t)how % 9 : 0);
         while ((r = ctl_rx_read(&rx, fds[1])) == 1) {
             json_t *msg = NULL;
 
@@ -326,10 +295,10 @@ static void send_answer(struct fuzz_in *in, int fd, uint32_t *next)
         le32_store((uint8_t *)frame, (uint32_t)n);
         free(line);
         (*next)++;
-        send_bytes(fd, frame, (size_t)n + CTL_HEAD_SIZE, n_fds);
+        (void)fuzz_send(fd, frame, (size_t)n + CTL_HEAD_SIZE, n_fds);
     } else {
         n = (int)fuzz_take(in, frame, fuzz_u8(in));
-        send_bytes(fd, frame, (size_t)n, n_fds);
+        (void)fuzz_send(fd, frame, (size_t)n, n_fds);
     }
 }
 
@@ -365,16 +334,6 @@ static void fuzz_link(struct fuzz_in *in)
     close(fds[0]);
 }
 
-/* Of those that a target could have left open. */
-static unsigned open_descriptors(void)
-{
-    unsigned n = 0;
-
-    for (int fd = 0; fd < 64; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const targets[])(struct fuzz_in * in) = {fuzz_text, fuzz_frames, fuzz_link};
@@ -382,8 +341,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned before;
 
     log_set_sink(no_log, NULL);
-    before = open_descriptors();
+    before = fuzz_open_descriptors();
     targets[fuzz_u8(&in) % ARRAY_SIZE(targets)](&in);
-    FUZZ_CHECK(open_descriptors() == before);
+    FUZZ_CHECK(fuzz_open_descriptors() == before);
     return 0;
 }

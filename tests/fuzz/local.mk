@@ -60,7 +60,7 @@ tests_fuzz_fuzz_xenbus_LDFLAGS = $(FUZZ_ALL_LINK)
 tests_fuzz_fuzz_xenbus_LDADD = xenstore/libviommu_xenstore.a common/libcommon.a
 
 # The worker's process is not a real one there.
-tests_fuzz_fuzz_msg_SOURCES = tests/fuzz/fuzz_msg.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_msg_SOURCES = tests/fuzz/fuzz_msg.c tests/fuzz/sock.h $(FUZZ_MAIN)
 tests_fuzz_fuzz_msg_CPPFLAGS = $(FUZZ_ALL_DEFS)
 tests_fuzz_fuzz_msg_LDFLAGS = $(FUZZ_ALL_LINK) -Wl,--wrap=worker_spawn -Wl,--wrap=kill \
 	-Wl,--wrap=waitpid
@@ -80,14 +80,14 @@ tests_fuzz_fuzz_config_CPPFLAGS = $(FUZZ_ALL_DEFS)
 tests_fuzz_fuzz_config_LDFLAGS = $(FUZZ_ALL_LINK)
 tests_fuzz_fuzz_config_LDADD = xenstore/libviommu_xenstore.a common/libcommon.a
 
-tests_fuzz_fuzz_broker_SOURCES = tests/fuzz/fuzz_broker.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_broker_SOURCES = tests/fuzz/fuzz_broker.c tests/fuzz/sock.h $(FUZZ_MAIN)
 tests_fuzz_fuzz_broker_CPPFLAGS = $(FUZZ_ALL_DEFS)
 tests_fuzz_fuzz_broker_LDFLAGS = $(FUZZ_ALL_LINK)
 tests_fuzz_fuzz_broker_LDADD = backend/platform/libbroker.a common/libcommon.a
 
 # supervisor.c is part of the target's own file; workers, listening and xenstore are not real.
 tests_fuzz_fuzz_control_SOURCES = tests/fuzz/fuzz_control.c tests/support/xs_fake.c \
-	tests/support/xs_fake.h $(FUZZ_MAIN)
+	tests/support/xs_fake.h tests/fuzz/sock.h $(FUZZ_MAIN)
 tests_fuzz_fuzz_control_CPPFLAGS = $(FUZZ_ALL_DEFS)
 tests_fuzz_fuzz_control_LDFLAGS = $(FUZZ_ALL_LINK) -Wl,--wrap=worker_spawn -Wl,--wrap=kill \
 	-Wl,--wrap=waitpid -Wl,--wrap=xsc_open -Wl,--wrap=ctl_server_new \
