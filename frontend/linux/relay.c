@@ -131,7 +131,7 @@ int vx_shadow_init(struct vx *vx, struct vx_shadow *shadow, unsigned int size)
 {
 	int err = vx_area_alloc(vx, &shadow->area, 2 * XEN_PAGE_SIZE);
 
-	BUILD_BUG_ON(VX_MAX_REQUESTS * sizeof(struct vring_desc) > XEN_PAGE_SIZE);
+	BUILD_BUG_ON(VX_MAX_REQUESTS * sizeof(struct vx_desc) > XEN_PAGE_SIZE);
 	BUILD_BUG_ON(VX_MAX_REQUESTS > 256);
 	if (err)
 		return err;
@@ -249,7 +249,7 @@ static bool shadow_collect(struct vx *vx, unsigned int slots)
 	if (used > slots)
 		return false;
 	for (; used; used--, shadow->used_idx++) {
-		struct vring_used_elem *elem =
+		struct vx_used_elem *elem =
 			&shadow->used->ring[shadow->used_idx & (shadow->size - 1)];
 		u32 id = le32_to_cpu(READ_ONCE(elem->id));
 		struct vx_slot *slot;
@@ -684,7 +684,7 @@ bool vx_relay_events(struct vx *vx)
 	spin_lock_irqsave(&vx->event_lock, flags);
 	while (shadow->used && vx->vqs[VX_EVENT_QUEUE]) {
 		u16 waiting = le16_to_cpu(READ_ONCE(shadow->used->idx)) - shadow->used_idx;
-		struct vring_used_elem *elem;
+		struct vx_used_elem *elem;
 		u32 id;
 
 		/* More than there are buffers: nothing of it is believed. */

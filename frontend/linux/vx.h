@@ -88,13 +88,38 @@ struct vx_port {
 	int irq;
 };
 
+/* virtio 1.3, 2.7: the split ring, little-endian whatever the driver's is. */
+struct vx_desc {
+	__le64 addr;
+	__le32 len;
+	__le16 flags;
+	__le16 next;
+};
+
+struct vx_avail {
+	__le16 flags;
+	__le16 idx;
+	__le16 ring[];
+};
+
+struct vx_used_elem {
+	__le32 id;
+	__le32 len;
+};
+
+struct vx_used {
+	__le16 flags;
+	__le16 idx;
+	struct vx_used_elem ring[];
+};
+
 /* One shadow ring. Everything behind the pointers is hostile to read. */
 struct vx_shadow {
 	struct vx_area area;
 	struct vx_area pool;
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
+	struct vx_desc *desc;
+	struct vx_avail *avail;
+	struct vx_used *used;
 	struct vx_port port;
 	unsigned int size;
 	u16 avail_idx;

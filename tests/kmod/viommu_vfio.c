@@ -20,6 +20,16 @@ static int endpoint_open(struct vfio_device *vdev)
 	return 0;
 }
 
+/* Before 6.2 the driver frees what vfio_alloc_device() gave it. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+static void endpoint_release(struct vfio_device *vdev)
+{
+	vfio_free_device(vdev);
+}
+#else
+#define endpoint_release NULL
+#endif
+
 static long endpoint_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned long arg)
 {
 	unsigned long minsz = offsetofend(struct vfio_device_info, num_irqs);
@@ -39,6 +49,7 @@ static long endpoint_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned 
 
 static const struct vfio_device_ops endpoint_ops = {
 	.name = "viommu-vfio",
+	.release = endpoint_release,
 	.open_device = endpoint_open,
 	.ioctl = endpoint_ioctl,
 #if IS_ENABLED(CONFIG_IOMMUFD)

@@ -17,4 +17,5 @@ EXTRA_DIST += frontend/linux/Kbuild frontend/linux/Makefile frontend/linux/READM
 	frontend/linux/main.c frontend/linux/transport.c frontend/linux/connect.c \
 	frontend/linux/relay.c frontend/linux/mirror.c frontend/linux/mirror.h \
 	frontend/linux/grants.c frontend/linux/gmap.c frontend/linux/endpoints.c \
+	frontend/linux/virtio_iommu/Kbuild \
 	tests/kmod/Kbuild tests/kmod/Makefile tests/kmod/viommu_test.c tests/kmod/viommu_vfio.c

@@ -41,17 +41,29 @@ lab_packages="gcc make libc6-dev autoconf automake pkg-config
     linux-image-amd64 linux-headers-amd64
     xen-hypervisor-$lab_xen-amd64 xen-utils-$lab_xen xenstore-utils
     kmod cpio xz-utils busybox-static ${VIOMMU_LAB_EXTRA_PACKAGES:-}"
+# Guests may have Debian 12's kernel instead (VIOMMU_LAB_GUEST=6.1). Its modules are built in a
+# tree of that release; the programs stay Debian 13's.
+lab_packages_6_1="gcc make libc6-dev linux-image-amd64 linux-headers-amd64 linux-source-6.1 xz-utils"
 # Raise this when the way the tree is made changes: older trees are then not used any more.
 lab_tree_format=1
 
+# lab_package_list SUITE
 lab_package_list() {
+    case $1 in
+    "$lab_suite") lab_package_words=$lab_packages ;;
+    bookworm) lab_package_words=$lab_packages_6_1 ;;
+    *) die "no packages are known for a tree of $1" ;;
+    esac
     # shellcheck disable=SC2086 # the list is meant to be split
-    printf '%s\n' $lab_packages | sort
+    printf '%s\n' $lab_package_words | sort
 }
 
+# tree_path [SUITE]
 tree_path() {
-    key=$({ echo "$lab_suite $lab_tree_format"; lab_package_list; } | sha256sum | cut -c1-16)
-    printf '%s/tree-%s-%s\n' "$(cache_dir)" "$lab_suite" "$key"
+    tree_suite=${1:-$lab_suite}
+    key=$({ echo "$tree_suite $lab_tree_format"; lab_package_list "$tree_suite"; } |
+        sha256sum | cut -c1-16)
+    printf '%s/tree-%s-%s\n' "$(cache_dir)" "$tree_suite" "$key"
 }
 
 # in_tree TREE FOLDER COMMAND...: runs a command inside the tree, with FOLDER at /mnt. The mounts

@@ -148,6 +148,20 @@ kernel_says() {
     dmesg | grep -q "$1"
 }
 
+# Not on this kernel: counted as skipped, with the reason.
+skip() {
+    count=$((count + 1))
+    echo "TAP ok $1 # SKIP $2"
+}
+
+# What 6.1's driver and IOMMU core cannot do.
+is_6_1() {
+    case $(uname -r) in
+    6.1.*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
 # ---- steps ---------------------------------------------------------------------------------
 
 endpoint_bound() {
@@ -164,6 +178,9 @@ group_has_endpoint() {
 }
 
 load() {
+    if is_6_1; then
+        [ -e /sys/module/virtio_ring ] || load_modules virtio virtio_ring
+    fi
     [ -e /sys/module/virtio_iommu ] || load_modules virtio-iommu viommu_test
     insmod /lib/virtio_xenbus.ko grants="$grants" "$@" || comment "insmod failed"
 }
@@ -288,8 +305,17 @@ step_reload() {
     free_buffer "it"
 }
 
+group_type_is() {
+    [ "$(cat /sys/kernel/iommu_groups/*/type)" = "$1" ]
+}
+
 # The endpoint's default domain becomes another type, as an administrator does it.
 step_type() {
+    if [ "$2" = refused ] && is_6_1; then
+        skip "a domain of type $1 is refused" \
+            "6.1's IOMMU core leaves the endpoint without the domain it had"
+        return
+    fi
     endpoint=$(basename "$(ls -d /sys/bus/platform/drivers/viommu-endpoint/viommu-endpoint.*)")
     group=$(readlink -f "/sys/bus/platform/devices/$endpoint/iommu_group")
     echo "$endpoint" >/sys/bus/platform/drivers/viommu-endpoint/unbind
@@ -410,6 +436,10 @@ step_neighbour() {
 }
 
 step_lazy() {
+    if is_6_1; then
+        skip "lazy flushing" "6.1's virtio_iommu has none: it does not send what it defers"
+        return
+    fi
     step_type DMA-FQ works
     check_buffer "lazy: dma_alloc_coherent" 8192 coherent 8192
     free_buffer "it"
@@ -686,8 +716,16 @@ refused-passthrough)
     check "it is unloaded" unload
     ;;
 refused-pv)
-    load
-    step_refused 'a PV guest must not flush lazily; boot it with iommu.strict=1'
+    if is_6_1; then
+        # Whatever the command line says.
+        step_start "$@"
+        check "6.1's driver cannot flush lazily: the domain is strict" group_type_is DMA
+        step_dma
+        step_no_leak
+    else
+        load "$@"
+        step_refused 'a PV guest must not flush lazily; boot it with iommu.strict=1'
+    fi
     check "it is unloaded" unload
     grants=static
     load

@@ -84,12 +84,15 @@ END
 # ---- one guest -----------------------------------------------------------------------------
 
 write_guest_config() {
+    # Its own, when the lab was told to give it another than the other domains'.
+    guest_image=/boot/vmlinuz-guest
+    [ -e $guest_image ] || guest_image=/boot/vmlinuz
     cat >"/tmp/$1.cfg" <<END
 name = "$1"
 type = "$2"
 memory = 256
 vcpus = 1
-kernel = "/boot/vmlinuz"
+kernel = "$guest_image"
 ramdisk = "/boot/guest.cpio"
 cmdline = "console=hvc0 quiet"
 on_crash = "destroy"
