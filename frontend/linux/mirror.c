@@ -270,7 +270,11 @@ static void unmapped(struct mirror *mirror, const struct virtio_iommu_req_unmap 
 
 static void detached(struct mirror *mirror, const struct virtio_iommu_req_detach *req)
 {
-	mirror_drop_endpoint(mirror, le32_to_cpu(req->endpoint));
+	struct mirror_endpoint *endpoint =
+		find_endpoint(mirror, le32_to_cpu(req->endpoint));
+
+	if (endpoint && endpoint->vdomain->id == le32_to_cpu(req->domain))
+		mirror_drop_endpoint(mirror, endpoint->id);
 }
 
 /*
@@ -289,16 +293,18 @@ static bool already_gone(struct mirror *mirror, const void *req, size_t len, u8 
 u8 mirror_answer(struct mirror *mirror, const void *req, size_t len, u8 status,
 		 struct mirror_spare *spare)
 {
-	if (already_gone(mirror, req, len, status))
+	if (already_gone(mirror, req, len, status)) {
+		const struct virtio_iommu_req_detach *detach = req;
+
+		mirror_drop_endpoint(mirror, le32_to_cpu(detach->endpoint));
 		status = VIRTIO_IOMMU_S_OK;
-	if (status == VIRTIO_IOMMU_S_OK) {
-		if (spare->mapping)
-			status = mapped(mirror, req, spare);
-		else if (spare->endpoint)
-			attached(mirror, spare);
-		else
-			mirror_unanswered(mirror, req, len);
 	}
+	if (status == VIRTIO_IOMMU_S_OK && spare->mapping)
+		status = mapped(mirror, req, spare);
+	else if (status == VIRTIO_IOMMU_S_OK && spare->endpoint)
+		attached(mirror, spare);
+	else
+		mirror_unanswered(mirror, req, len);
 	mirror_spare_free(mirror, spare);
 	return status;
 }

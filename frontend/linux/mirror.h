@@ -86,7 +86,8 @@ void mirror_spare_free(struct mirror *mirror, struct mirror_spare *spare);
 /*
  * The backend answered the request with a status. Returns the status to hand
  * to the driver: the same, or DEVERR for an OK that contradicts what the same
- * backend said before, or OK for a DETACH of an endpoint that it has lost.
+ * backend said before, or OK for a DETACH of an endpoint that it has lost. A
+ * refused UNMAP or DETACH ends what it names all the same, as below.
  */
 u8 mirror_answer(struct mirror *mirror, const void *req, size_t len, u8 status,
 		 struct mirror_spare *spare);
@@ -94,6 +95,7 @@ u8 mirror_answer(struct mirror *mirror, const void *req, size_t len, u8 status,
 /*
  * The request will never be answered. What would have ended something ends it
  * all the same: the driver does not look at such a status and reuses memory.
+ * What the backend still has mapped is then found in use, and held.
  */
 void mirror_unanswered(struct mirror *mirror, const void *req, size_t len);
 

@@ -673,16 +673,20 @@ static bool event_deliver(struct vx *vx, const void *report)
 	return true;
 }
 
-/* Moves reports as far as there are some and room for them. True if any was. */
+/*
+ * Moves reports as far as there are some and room for them, at most a ring full
+ * of them: a backend that never stops must not hold the CPU. True if any was.
+ */
 bool vx_relay_events(struct vx *vx)
 {
 	struct vx_shadow *shadow = &vx->events;
+	unsigned int budget = shadow->size;
 	u8 report[EVENT_SIZE];
 	bool moved = false;
 	unsigned long flags;
 
 	spin_lock_irqsave(&vx->event_lock, flags);
-	while (shadow->used && vx->vqs[VX_EVENT_QUEUE]) {
+	while (shadow->used && vx->vqs[VX_EVENT_QUEUE] && budget--) {
 		u16 waiting = le16_to_cpu(READ_ONCE(shadow->used->idx)) - shadow->used_idx;
 		struct vx_used_elem *elem;
 		u32 id;
