@@ -216,12 +216,39 @@ void vx_static_directory_free(struct vx *vx)
 	vx->map_pages = NULL;
 }
 
-/* True when none of the run is granted any more. */
-static bool end_run(struct vx_run *run)
+/* One more page, always the one below the last, that cannot be taken back yet. */
+static void keep_page(struct vx *vx, u64 addr, grant_ref_t ref)
 {
-	while (run->pages && gnttab_try_end_foreign_access(run->ref + run->pages - 1))
-		run->pages--;
-	return !run->pages;
+	struct vx_run *run = list_first_entry_or_null(&vx->stale_runs, struct vx_run, list);
+
+	if (!run || run->ref != ref + 1 || run->addr != addr + PAGE_SIZE) {
+		run = kzalloc(sizeof(*run), GFP_KERNEL);
+		/* Then it stays granted for good. */
+		if (!run)
+			return;
+		list_add(&run->list, &vx->stale_runs);
+	}
+	run->addr = addr;
+	run->ref = ref;
+	run->pages++;
+}
+
+/* Ends what can be ended; the rest goes to the stale runs. Frees the run. */
+static unsigned int end_run(struct vx *vx, struct vx_run *run)
+{
+	unsigned int kept = 0;
+
+	while (run->pages--) {
+		grant_ref_t ref = run->ref + run->pages;
+
+		if (gnttab_try_end_foreign_access(ref))
+			continue;
+		keep_page(vx, run->addr + ((u64)run->pages << PAGE_SHIFT), ref);
+		kept++;
+	}
+	list_del(&run->list);
+	kfree(run);
+	return kept;
 }
 
 /*
@@ -231,19 +258,17 @@ static bool end_run(struct vx_run *run)
  */
 void vx_static_free(struct vx *vx)
 {
+	LIST_HEAD(stale);
 	struct vx_run *run;
 	struct vx_run *next;
 
-	list_for_each_entry(run, &vx->runs, list) {
-		if (!end_run(run))
-			vx_quarantined(run->pages, run->addr);
-	}
-	list_splice_init(&vx->runs, &vx->stale_runs);
-	list_for_each_entry_safe(run, next, &vx->stale_runs, list) {
-		if (!end_run(run))
-			continue;
-		list_del(&run->list);
-		kfree(run);
+	list_splice_init(&vx->stale_runs, &stale);
+	list_for_each_entry_safe(run, next, &stale, list)
+		end_run(vx, run);
+	list_for_each_entry_safe(run, next, &vx->runs, list) {
+		u64 addr = run->addr;
+
+		vx_quarantined(end_run(vx, run), addr);
 	}
 }
 

@@ -121,6 +121,9 @@ int vx_mapping_reserve(struct vx *vx, struct mirror_mapping *mapping)
 
 	if (vx->lazy_refused)
 		return -EPERM;
+	/* A backend whose granule is smaller: whole pages are what can be granted. */
+	if (!PAGE_ALIGNED(mapping->first | (mapping->last + 1) | mapping->phys))
+		return -EINVAL;
 	if (pages > vx->max_grant_pages || pages > limit) {
 		dev_err_ratelimited(&vx->xdev->dev,
 				    "MAP of %#llx-%#llx refused: %llu pages; an identity (passthrough) domain needs grants=static, grants=on-demand maps at most %u pages at once\n",
