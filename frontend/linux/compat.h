@@ -7,6 +7,7 @@
 #define VX_COMPAT_H
 
 #include <linux/iommu.h>
+#include <linux/of.h>
 #include <linux/platform_device.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
@@ -39,10 +40,16 @@ static inline int vx_fwspec_init(struct device *dev,
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 	return iommu_fwspec_init(dev, fwnode);
 #else
+	int err;
+
 	/* All buses have the same; a device that is not added yet has no bus. */
 	if (!platform_bus_type.iommu_ops)
 		return -EPROBE_DEFER;
-	return iommu_fwspec_init(dev, fwnode, platform_bus_type.iommu_ops);
+	err = iommu_fwspec_init(dev, fwnode, platform_bus_type.iommu_ops);
+	/* Freeing puts every kind of node, this gets device tree nodes only. */
+	if (!err && !is_of_node(fwnode))
+		fwnode_handle_get(fwnode);
+	return err;
 #endif
 }
 

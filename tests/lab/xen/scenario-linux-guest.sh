@@ -598,6 +598,15 @@ step_backend_restarts() {
     step_no_leak
 }
 
+# 6.1's driver hands a refused MAP on to the caller of the DMA API, later ones do not.
+dma_answers() {
+    if is_6_1; then
+        ! t churn "$1" 16384
+    else
+        t churn "$1" 16384
+    fi
+}
+
 step_backend_dies() {
     dmesg -c >/dev/null
     heartbeat &
@@ -613,7 +622,7 @@ step_backend_dies() {
     check "no pause was longer than the time limit of one request, and some" \
         test "$(cat /tmp/heart)" -lt 1500
     started=$(now)
-    check "the DMA API still answers" t churn 300 16384
+    check "the DMA API still answers" dma_answers 300
     comment "300 pairs without a backend took $(($(now) - started)) cs"
     check "the guest works: 50 processes are started" fork_many 50
     check "no request is waited for any more" test $(($(now) - started)) -lt 1500
