@@ -41,8 +41,9 @@ struct peer {
 struct fake_worker {
     struct peer peer;
     bool used, dead;
-    bool holds; /* guest memory */
-    bool lied;  /* has sent bytes whose meaning is not looked at here */
+    bool holds;  /* guest memory */
+    bool breach; /* has given an answer that nobody asked for */
+    bool lied;   /* has sent bytes whose meaning is not looked at here */
     uint32_t domid, number;
 };
 
@@ -335,6 +336,7 @@ static void answer(struct fuzz_in *in, struct fake_worker *w, uint8_t how, const
         snprintf(text, sizeof(text), "{\"id\":%u,\"ok\":true%s%.300s}", id + (how & 1),
                  good_members(command), line);
     free(line);
+    w->breach = w->breach || (how >= 208 && how & 1);
     /* Whoever says that it holds nothing any more is believed, here as there. */
     if (!strcmp(command, "disconnect"))
         w->holds = false;
@@ -456,12 +458,23 @@ static void check_place(uint32_t domid, uint32_t devid)
     }
 }
 
+/* Who breaks the protocol is killed at once, if anybody still listens to it. */
+static void check_worker(const struct fake_worker *w)
+{
+    uint8_t byte;
+
+    if (w->breach && !w->dead)
+        FUZZ_CHECK(recv(w->peer.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
+}
+
 static void turn(void)
 {
     for (unsigned i = 0; i < 3; i++)
         FUZZ_CHECK(loop_turn(t.s.loop, 0) == 0);
     for (unsigned i = 0; i < MAX_CLIENTS; i++)
         client_reads(&t.clients[i]);
+    for (unsigned i = 0; i < t.n_workers; i++)
+        check_worker(&t.workers[i]);
     for (size_t i = 0; i < ARRAY_SIZE(places); i++)
         check_place(places[i].domid, places[i].devid);
 }

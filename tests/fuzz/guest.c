@@ -55,6 +55,9 @@ static void hook(void *ctx)
             g->flips[i].skip--;
             continue;
         }
+        g->flips[i].phase = (uint8_t)((g->flips[i].phase + 1) % g->flips[i].period);
+        if (g->flips[i].phase != 0)
+            continue;
         for (size_t k = 0; k < sizeof(g->flips[i].mask); k++)
             g->mem[g->flips[i].at + k] ^= g->flips[i].mask[k];
     }
@@ -292,9 +295,12 @@ void fuzz_guest_write(struct fuzz_guest *g, size_t at, struct fuzz_in *in)
 void fuzz_guest_flip(struct fuzz_guest *g, size_t at, struct fuzz_in *in)
 {
     size_t i = g->n_flips < GUEST_FLIPS ? g->n_flips++ : at % GUEST_FLIPS;
+    uint8_t when = fuzz_u8(in);
 
     g->flips[i].at = at % (GUEST_SIZE - sizeof(g->flips[i].mask));
-    g->flips[i].skip = fuzz_u8(in) % 32;
+    g->flips[i].skip = when % 32;
+    g->flips[i].period = 1 + when / 32;
+    g->flips[i].phase = 0;
     fuzz_take(in, g->flips[i].mask, sizeof(g->flips[i].mask));
 }
 

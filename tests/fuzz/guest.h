@@ -40,7 +40,9 @@ struct fuzz_guest {
     struct {
         size_t at;
         uint8_t mask[8];
-        uint8_t skip; /* so many looks without a change */
+        uint8_t skip;   /* so many looks without a change */
+        uint8_t period; /* then one with each so many */
+        uint8_t phase;
     } flips[GUEST_FLIPS];
     size_t n_flips;
     unsigned looks; /* of the device at guest memory through map and copy */
@@ -76,7 +78,8 @@ uint64_t fuzz_guest_address(struct fuzz_in *in);
 /* Writes bytes of the input to guest memory, somewhere. */
 void fuzz_guest_write(struct fuzz_guest *g, size_t at, struct fuzz_in *in);
 
-/* From now on eight bytes toggle whenever the device looks at guest memory. */
+/* From now on eight bytes toggle when the device looks at guest memory: each time, or every second
+ * to eighth time. */
 void fuzz_guest_flip(struct fuzz_guest *g, size_t at, struct fuzz_in *in);
 
 /* Trouble: a map or copy that fails, a limit of the host, a grant revoked or given again. */

@@ -16,12 +16,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/support/ring_attacks.h"
 #include "tests/support/ring_world.h"
 #include "tests/support/ut.h"
-
-#define NEXT  1
-#define WRITE 2
-#define TABLE 4
 
 static void bad_configurations_are_refused(void)
 {
@@ -313,22 +310,7 @@ static void longest_chains_are_taken(void)
     rw_close();
 }
 
-/* Hostile rings: a sound request is there, then one thing is made wrong. Words as on the wire. */
-struct attack {
-    const char *why; /* must be the reason */
-    void (*fn)(void);
-    uint64_t features;
-};
-
-static void set_desc(struct guest_desc *desc, uint64_t addr, uint32_t len, uint16_t flags,
-                     uint16_t next)
-{
-    desc->addr = htole64(addr);
-    desc->len = htole32(len);
-    desc->flags = htole16(flags);
-    desc->next = htole16(next);
-}
-
+/* Hostile rings (tests/support/ring_attacks.h): what only a split one has. */
 static void head_is_size(void)
 {
     rw.ring.avail[2] = htole16(8);
@@ -361,150 +343,54 @@ static void next_is_huge(void)
 
 static void loop_of_one(void)
 {
-    set_desc(&rw.ring.desc[0], rw_memory(), 8, NEXT, 0);
+    rw_desc(0, rw_memory(), 8, RW_F_NEXT, 0);
 }
 
 static void loop_of_all(void)
 {
     for (uint16_t i = 0; i < 8; i++)
-        set_desc(&rw.ring.desc[i], rw_memory(), 8, NEXT, (i + 1) % 8);
+        rw_desc(i, rw_memory(), 8, RW_F_NEXT, (i + 1) % 8);
 }
 
 static void loop_of_empty_ones(void)
 {
-    set_desc(&rw.ring.desc[0], RW_OUTSIDE, 0, NEXT, 1);
-    set_desc(&rw.ring.desc[1], RW_OUTSIDE, 0, NEXT, 0);
-}
-
-static void readable_last(void)
-{
-    set_desc(&rw.ring.desc[0], rw_memory(), 8, NEXT | WRITE, 1);
-    set_desc(&rw.ring.desc[1], rw_memory(), 8, 0, 0);
-}
-
-static void empty_readable_last(void)
-{
-    set_desc(&rw.ring.desc[0], rw_memory(), 0, NEXT | WRITE, 1);
-    set_desc(&rw.ring.desc[1], rw_memory(), 0, 0, 0);
-}
-
-static void too_many_bytes(void)
-{
-    const uint32_t quarter = 0x40000000;
-
-    /* The check of the sum must come first: so much memory there is not. */
-    set_desc(&rw.ring.desc[0], rw_memory(), 16, NEXT, 1);
-    set_desc(&rw.ring.desc[1], rw_memory(), 4 * quarter - 16, WRITE, 0);
-}
-
-static void no_memory_to_read(void)
-{
-    set_desc(&rw.ring.desc[0], RW_OUTSIDE, 8, 0, 0);
-}
-
-static void no_memory_to_write(void)
-{
-    rw.ring.desc[1].addr = htole64(RW_RO_BASE);
-}
-
-static void memory_ends_too_early(void)
-{
-    set_desc(&rw.ring.desc[0], RW_BASE + RW_PAGES * 4096 - 8, 9, 0, 0);
-}
-
-static void address_wraps(void)
-{
-    set_desc(&rw.ring.desc[0], UINT64_MAX - 3, 8, 0, 0);
-}
-
-static void bad_grant_bits(void)
-{
-    set_desc(&rw.ring.desc[0], GMEM_GRANT_BIT | (1ull << 50) | ((uint64_t)RW_REF << 12), 8, 0, 0);
-}
-
-static void set_table(uint32_t bytes, uint16_t flags)
-{
-    set_desc(&rw.ring.desc[0], rw_address(rw.ring.tables), bytes, TABLE | flags, 1);
-    for (size_t i = 0; i < 8; i++)
-        set_desc(&rw.ring.tables[i], rw_memory(), 8, i < 7 ? NEXT : 0, (uint16_t)(i + 1));
-}
-
-static void table_not_negotiated(void)
-{
-    set_desc(&rw.ring.desc[0], rw_memory(), 32, TABLE, 0);
-}
-
-static void table_with_next(void)
-{
-    set_table(16, NEXT);
-}
-
-static void table_empty(void)
-{
-    set_table(0, 0);
-}
-
-static void table_odd(void)
-{
-    set_table(40, 0);
-}
-
-static void table_too_long(void)
-{
-    set_table(9 * 16, 0);
-}
-
-static void table_huge(void)
-{
-    set_table(0xfffffff0, 0);
-}
-
-static void table_outside(void)
-{
-    set_table(32, 0);
-    rw.ring.desc[0].addr = htole64(RW_OUTSIDE);
+    rw_desc(0, RW_OUTSIDE, 0, RW_F_NEXT, 1);
+    rw_desc(1, RW_OUTSIDE, 0, RW_F_NEXT, 0);
 }
 
 static void table_nested(void)
 {
-    set_table(32, 0);
-    set_desc(&rw.ring.tables[0], rw_address(rw.ring.tables), 32, TABLE, 0);
+    rw_table(32, 0);
+    rw_entry(0, rw_address(rw.ring.tables), 32, RW_F_TABLE, 0);
 }
 
 static void table_next_outside(void)
 {
-    set_table(32, 0); /* the second entry goes on to the third, which is not in the table */
+    rw_table(32, 0); /* the second entry goes on to the third, which is not in the table */
 }
 
 static void table_loop(void)
 {
-    set_table(32, 0);
-    set_desc(&rw.ring.tables[1], rw_memory(), 8, NEXT, 0);
-}
-
-static void table_readable_last(void)
-{
-    set_table(32, 0);
-    set_desc(&rw.ring.tables[0], rw_memory(), 8, NEXT | WRITE, 1);
-    set_desc(&rw.ring.tables[1], rw_memory(), 8, 0, 0);
+    rw_table(32, 0);
+    rw_entry(1, rw_memory(), 8, RW_F_NEXT, 0);
 }
 
 static void table_readable_after_direct_writable(void)
 {
-    set_table(32, 0);
+    rw_table(32, 0);
     rw.ring.desc[3] = rw.ring.desc[0];
-    set_desc(&rw.ring.desc[0], rw_memory(), 8, NEXT | WRITE, 3);
+    rw_desc(0, rw_memory(), 8, RW_F_NEXT | RW_F_WRITE, 3);
 }
 
-static void table_bytes(void)
+static void table_bytes_after_direct_ones(void)
 {
-    set_table(32, 0);
+    rw_table(32, 0);
     rw.ring.desc[3] = rw.ring.desc[0];
-    set_desc(&rw.ring.desc[0], rw_memory(), 4096, NEXT, 3);
-    set_desc(&rw.ring.tables[0], rw_memory(), 0xfffff000, 0, 0);
+    rw_desc(0, rw_memory(), 4096, RW_F_NEXT, 3);
+    rw_entry(0, rw_memory(), 0xfffff000, 0, 0);
 }
 
-static const struct attack attacks[] = {
+static const struct rw_attack attacks[] = {
     {"head outside the descriptor table", head_is_size, VIRTIO_F_VERSION_1},
     {"head outside the descriptor table", head_is_huge, VIRTIO_F_VERSION_1},
     {"available index too far ahead", index_is_far_ahead, VIRTIO_F_VERSION_1},
@@ -514,59 +400,21 @@ static const struct attack attacks[] = {
     {"chain longer than the queue, or a loop", loop_of_one, VIRTIO_F_VERSION_1},
     {"chain longer than the queue, or a loop", loop_of_all, VIRTIO_F_VERSION_1},
     {"chain longer than the queue, or a loop", loop_of_empty_ones, VIRTIO_F_VERSION_1},
-    {"readable descriptor after a writable one", readable_last, VIRTIO_F_VERSION_1},
-    {"readable descriptor after a writable one", empty_readable_last, VIRTIO_F_VERSION_1},
-    {"chain of more than 2^32 - 1 bytes", too_many_bytes, VIRTIO_F_VERSION_1},
-    {"buffer that is not the guest's memory", no_memory_to_read, VIRTIO_F_VERSION_1},
-    {"buffer that is not the guest's memory", no_memory_to_write, VIRTIO_F_VERSION_1},
-    {"buffer that is not the guest's memory", memory_ends_too_early, VIRTIO_F_VERSION_1},
-    {"buffer that is not the guest's memory", address_wraps, VIRTIO_F_VERSION_1},
-    {"buffer that is not the guest's memory", bad_grant_bits, VIRTIO_F_VERSION_1},
-    {"indirect descriptor, but not negotiated", table_not_negotiated, VIRTIO_F_VERSION_1},
-    {"indirect descriptor with a successor", table_with_next, RW_INDIRECT},
-    {"indirect table of an odd size", table_empty, RW_INDIRECT},
-    {"indirect table of an odd size", table_odd, RW_INDIRECT},
-    {"indirect table longer than the queue", table_too_long, RW_INDIRECT},
-    {"indirect table longer than the queue", table_huge, RW_INDIRECT},
-    {"indirect table that is not the guest's memory", table_outside, RW_INDIRECT},
     {"indirect table in an indirect table", table_nested, RW_INDIRECT},
     {"next outside an indirect table", table_next_outside, RW_INDIRECT},
     {"loop in an indirect table", table_loop, RW_INDIRECT},
-    {"readable descriptor after a writable one", table_readable_last, RW_INDIRECT},
     {"readable descriptor after a writable one", table_readable_after_direct_writable, RW_INDIRECT},
-    {"chain of more than 2^32 - 1 bytes", table_bytes, RW_INDIRECT},
+    {"chain of more than 2^32 - 1 bytes", table_bytes_after_direct_ones, RW_INDIRECT},
 };
 
 static void every_violation_breaks_the_queue_for_good(void)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(attacks); i++) {
-        struct vq_chain chain;
-        uint8_t byte;
+    rw_attack_common();
+}
 
-        UT_REQUIRE(rw_open(8, attacks[i].features));
-        UT_REQUIRE(rw_request(40, 4, 2) != NULL);
-        guest_ring_publish(&rw.ring);
-        attacks[i].fn();
-        UT_FALSE(virtqueue_broken(rw.vq));
-        UT_TRUE(virtqueue_has_work(rw.vq));
-        UT_EQ(virtqueue_pop(rw.vq, &chain), -EPROTO);
-        UT_TRUE(virtqueue_broken(rw.vq));
-        UT_STR(virtqueue_broken_why(rw.vq), attacks[i].why);
-        /* A sound ring comes too late. */
-        set_desc(&rw.ring.desc[0], rw_memory(), 8, 0, 0);
-        rw.ring.avail[1] = htole16(1);
-        rw.ring.avail[2] = 0;
-        UT_EQ(virtqueue_pop(rw.vq, &chain), -EPROTO);
-        UT_EQ(virtqueue_read(rw.vq, &(struct vq_chain){.head = 0}, &byte, 1), -EPROTO);
-        virtqueue_push(rw.vq, &(struct vq_chain){.head = 0}, 0);
-        UT_FALSE(virtqueue_publish(rw.vq));
-        UT_FALSE(virtqueue_want_kicks(rw.vq));
-        UT_FALSE(virtqueue_has_work(rw.vq));
-        virtqueue_no_kicks(rw.vq);
-        UT_EQ(guest_ring_used_idx(&rw.ring), 0);
-        UT_EQ(rw.ring.used[0], 0);
-        rw_close();
-    }
+static void every_violation_of_a_split_ring_breaks_it_for_good(void)
+{
+    rw_attack_each(attacks, ARRAY_SIZE(attacks));
 }
 
 /* While a batch is not published, its buffers still count: the index may not run on, or back. */
@@ -638,7 +486,7 @@ static void write_flag_of_a_table_is_ignored(void)
 
     UT_REQUIRE(rw_open(8, RW_INDIRECT));
     UT_REQUIRE(rw_request(40, 4, 0) != NULL);
-    rw.ring.desc[0].flags |= htole16(WRITE);
+    rw.ring.desc[0].flags |= htole16(RW_F_WRITE);
     rw.ring.desc[0].addr = htole64(RW_RO_BASE +
                                    (guest_address(&rw.arena, rw.ring.tables) - RW_BASE));
     guest_ring_publish(&rw.ring);
@@ -1071,6 +919,7 @@ static void no_notification_is_lost_between_two_threads(void)
     X(indices_and_wrap_counters_go_round_for_every_size)         \
     X(every_framing_gives_the_same_bytes)                        \
     X(longest_chains_are_taken)                                  \
+    X(every_violation_breaks_the_queue_for_good)                 \
     X(buffers_that_are_not_granted_break_the_queue_when_touched) \
     X(a_host_that_cannot_reach_a_buffer_is_told_apart)           \
     X(a_chain_of_empty_descriptors_is_a_chain)                   \
@@ -1099,7 +948,7 @@ BOTH_LAYOUTS(DEFINE)
 #define LIST(fn_) UT_CASE(fn_##_split), UT_CASE(fn_##_packed),
 
 static const struct ut_case cases[] = {UT_CASE(bad_configurations_are_refused),
-                                       UT_CASE(every_violation_breaks_the_queue_for_good),
+                                       UT_CASE(every_violation_of_a_split_ring_breaks_it_for_good),
                                        UT_CASE(index_that_moves_within_a_batch_breaks_the_queue),
                                        UT_CASE(write_flag_of_a_table_is_ignored),
                                        UT_CASE(a_guest_that_scribbles_while_we_walk_does_no_harm),

@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "tests/support/ring_attacks.h"
 #include "tests/support/ring_world.h"
 #include "tests/support/ut.h"
 
@@ -274,182 +275,25 @@ static void chain_into_the_last_lap(void)
     put(&rw.ring.packed_desc[1], rw_memory(), 8, WRITE | USED);
 }
 
-static void readable_last(void)
-{
-    slot(0, rw_memory(), 8, NEXT | WRITE);
-    slot(1, rw_memory(), 8, 0);
-}
-
-static void empty_readable_last(void)
-{
-    slot(0, rw_memory(), 0, NEXT | WRITE);
-    slot(1, rw_memory(), 0, 0);
-}
-
-static void too_many_bytes(void)
-{
-    slot(0, rw_memory(), 16, NEXT);
-    slot(1, rw_memory(), 0xfffffff0, WRITE);
-}
-
-static void no_memory_to_read(void)
-{
-    slot(0, RW_OUTSIDE, 8, 0);
-}
-
-static void no_memory_to_write(void)
-{
-    slot(1, RW_RO_BASE, 8, WRITE);
-}
-
-static void memory_ends_too_early(void)
-{
-    slot(0, RW_BASE + RW_PAGES * 4096 - 8, 9, 0);
-}
-
-static void address_wraps(void)
-{
-    slot(0, UINT64_MAX - 3, 8, 0);
-}
-
-static void bad_grant_bits(void)
-{
-    slot(0, GMEM_GRANT_BIT | (1ull << 50) | ((uint64_t)RW_REF << 12), 8, 0);
-}
-
-static void set_table(uint32_t bytes, uint16_t flags)
-{
-    slot(0, rw_address(rw.ring.packed_tables), bytes, TABLE | flags);
-    for (size_t i = 0; i < 8; i++)
-        put(&rw.ring.packed_tables[i], rw_memory(), 8, 0);
-}
-
-static void table_not_negotiated(void)
-{
-    slot(0, rw_memory(), 32, TABLE);
-}
-
-static void table_with_next(void)
-{
-    set_table(16, NEXT);
-}
-
 static void table_within_a_chain(void)
 {
-    set_table(16, 0);
+    rw_table(16, 0);
     rw.ring.packed_desc[1] = rw.ring.packed_desc[0];
     slot(0, rw_memory(), 8, NEXT);
 }
 
-static void table_empty(void)
-{
-    set_table(0, 0);
-}
-
-static void table_odd(void)
-{
-    set_table(40, 0);
-}
-
-static void table_too_long(void)
-{
-    set_table(9 * 16, 0);
-}
-
-static void table_huge(void)
-{
-    set_table(0xfffffff0, 0);
-}
-
-static void table_outside(void)
-{
-    set_table(32, 0);
-    rw.ring.packed_desc[0].addr = htole64(RW_OUTSIDE);
-}
-
-static void table_readable_last(void)
-{
-    set_table(32, 0);
-    put(&rw.ring.packed_tables[0], rw_memory(), 8, WRITE);
-}
-
-static void table_bytes(void)
-{
-    set_table(32, 0);
-    put(&rw.ring.packed_tables[0], rw_memory(), 4096, 0);
-    put(&rw.ring.packed_tables[1], rw_memory(), 0xfffff000, 0);
-}
-
-static void table_of_outside(void)
-{
-    set_table(32, 0);
-    put(&rw.ring.packed_tables[1], RW_OUTSIDE, 1, 0);
-}
-
-static const struct attack {
-    const char *why; /* must be the reason */
-    void (*fn)(void);
-    uint64_t features;
-} attacks[] = {
+static const struct rw_attack attacks[] = {
     {"chain longer than the queue", chain_of_all_and_more, PLAIN},
     {"chain longer than the queue", chain_of_empty_ones, PLAIN},
     {"chain into a descriptor that is not available", chain_into_nothing, PLAIN},
     {"chain into a descriptor that is not available", chain_into_a_used_one, PLAIN},
     {"chain into a descriptor that is not available", chain_into_the_last_lap, PLAIN},
-    {"readable descriptor after a writable one", readable_last, PLAIN},
-    {"readable descriptor after a writable one", empty_readable_last, PLAIN},
-    {"chain of more than 2^32 - 1 bytes", too_many_bytes, PLAIN},
-    {"buffer that is not the guest's memory", no_memory_to_read, PLAIN},
-    {"buffer that is not the guest's memory", no_memory_to_write, PLAIN},
-    {"buffer that is not the guest's memory", memory_ends_too_early, PLAIN},
-    {"buffer that is not the guest's memory", address_wraps, PLAIN},
-    {"buffer that is not the guest's memory", bad_grant_bits, PLAIN},
-    {"buffer that is not the guest's memory", table_of_outside, RW_INDIRECT},
-    {"indirect descriptor, but not negotiated", table_not_negotiated, PLAIN},
-    {"indirect descriptor with a successor", table_with_next, RW_INDIRECT},
     {"indirect descriptor within a chain", table_within_a_chain, RW_INDIRECT},
-    {"indirect table of an odd size", table_empty, RW_INDIRECT},
-    {"indirect table of an odd size", table_odd, RW_INDIRECT},
-    {"indirect table longer than the queue", table_too_long, RW_INDIRECT},
-    {"indirect table longer than the queue", table_huge, RW_INDIRECT},
-    {"indirect table that is not the guest's memory", table_outside, RW_INDIRECT},
-    {"readable descriptor after a writable one", table_readable_last, RW_INDIRECT},
-    {"chain of more than 2^32 - 1 bytes", table_bytes, RW_INDIRECT},
 };
 
-static void every_violation_breaks_the_queue_for_good(void)
+static void every_violation_of_a_packed_ring_breaks_it_for_good(void)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(attacks); i++) {
-        struct guest_packed_desc before[8];
-        struct vq_chain chain;
-        uint8_t byte;
-
-        UT_REQUIRE(rw_open(8, attacks[i].features));
-        UT_REQUIRE(rw_request(40, 4, 2) != NULL);
-        (void)guest_ring_publish(&rw.ring);
-        attacks[i].fn();
-        memcpy(before, rw.ring.packed_desc, sizeof(before));
-        UT_FALSE(virtqueue_broken(rw.vq));
-        UT_TRUE(virtqueue_has_work(rw.vq));
-        UT_EQ(virtqueue_pop(rw.vq, &chain), -EPROTO);
-        UT_TRUE(virtqueue_broken(rw.vq));
-        UT_STR(virtqueue_broken_why(rw.vq), attacks[i].why);
-        UT_TRUE(memcmp(before, rw.ring.packed_desc, sizeof(before)) == 0);
-        /* A sound ring comes too late. */
-        slot(0, rw_memory(), 8, 0);
-        memcpy(before, rw.ring.packed_desc, sizeof(before));
-        UT_EQ(virtqueue_pop(rw.vq, &chain), -EPROTO);
-        UT_EQ(virtqueue_read(rw.vq, &(struct vq_chain){.head = 0}, &byte, 1), -EPROTO);
-        virtqueue_push(rw.vq, &(struct vq_chain){.head = 0}, 0);
-        UT_FALSE(virtqueue_publish(rw.vq));
-        UT_FALSE(virtqueue_want_kicks(rw.vq));
-        UT_FALSE(virtqueue_has_work(rw.vq));
-        virtqueue_no_kicks(rw.vq);
-        UT_TRUE(memcmp(before, rw.ring.packed_desc, sizeof(before)) == 0);
-        UT_EQ(rw.ring.used[0], 0);
-        UT_EQ(rw.ring.used[1], 0);
-        rw_close();
-    }
+    rw_attack_each(attacks, ARRAY_SIZE(attacks));
 }
 
 /* Three buffers of two slots, taken and answered but not published: six of the eight slots. */
@@ -700,7 +544,7 @@ static const struct ut_case cases[] = {
     UT_CASE(a_batch_is_visible_at_publish_and_not_before),
     UT_CASE(any_id_comes_back_and_it_is_the_last_ones),
     UT_CASE(other_flags_of_a_table_are_ignored),
-    UT_CASE(every_violation_breaks_the_queue_for_good),
+    UT_CASE(every_violation_of_a_packed_ring_breaks_it_for_good),
     UT_CASE(slots_made_available_twice_break_the_queue),
     UT_CASE(nonsense_in_the_flags_is_no_work),
     UT_CASE(a_guest_that_scribbles_while_we_walk_does_no_harm),

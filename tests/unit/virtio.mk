@@ -22,13 +22,15 @@ VIRTIO_TEST_LIBS = tests/support/libut.a tests/support/libguest.a backend/virtio
 tests_unit_test_gmem_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_gmem_LDADD = $(VIRTIO_TEST_LIBS)
 RING_WORLD = tests/support/ring_world.c tests/support/ring_world.h
-tests_unit_test_virtqueue_SOURCES = tests/unit/test_virtqueue.c $(RING_WORLD)
+RING_ATTACKS = tests/support/ring_attacks.c tests/support/ring_attacks.h
+tests_unit_test_virtqueue_SOURCES = tests/unit/test_virtqueue.c $(RING_WORLD) $(RING_ATTACKS)
 tests_unit_test_virtqueue_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS) -pthread
 tests_unit_test_virtqueue_LDADD = $(VIRTIO_TEST_LIBS) -lpthread
 tests_unit_test_virtqueue_resume_SOURCES = tests/unit/test_virtqueue_resume.c $(RING_WORLD)
 tests_unit_test_virtqueue_resume_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_virtqueue_resume_LDADD = $(VIRTIO_TEST_LIBS)
-tests_unit_test_virtqueue_packed_SOURCES = tests/unit/test_virtqueue_packed.c $(RING_WORLD)
+tests_unit_test_virtqueue_packed_SOURCES = tests/unit/test_virtqueue_packed.c $(RING_WORLD) \
+	$(RING_ATTACKS)
 tests_unit_test_virtqueue_packed_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS) -pthread
 tests_unit_test_virtqueue_packed_LDADD = $(VIRTIO_TEST_LIBS) -lpthread
 endif
