@@ -48,6 +48,16 @@ tests_unit_test_viommu_batch_LDADD = $(VIOMMU_TEST_LIBS)
 tests_unit_test_soft_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_LDADD = $(VIOMMU_TEST_LIBS)
 
+# Both halves of the core, with allocations that fail (-Wl,--wrap).
+check_PROGRAMS += tests/unit/test_no_memory
+TESTS += tests/unit/test_no_memory
+tests_unit_test_no_memory_SOURCES = tests/unit/test_no_memory.c $(RING_WORLD)
+tests_unit_test_no_memory_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_no_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc \
+	-Wl,--wrap=free -Wl,--wrap=getrandom
+tests_unit_test_no_memory_LDADD = tests/support/libguest.a backend/virtio/libvirtio.a \
+	$(VIOMMU_TEST_LIBS)
+
 # Every clause's test that docs/conformance.md names must exist.
 TESTS += tests/check-conformance
 endif
