@@ -48,31 +48,73 @@ static inline int mutant(int id)
 #endif
 """
 
-# Linked into every program. $MUTANT is the number of the mutant that is on; the file $MUTANT_MET
-# gets a byte for each that was met, also by processes that die.
+# Linked into every program. $MUTANTS: a list of numbers; the program becomes that many children, one
+# after another, each with that mutant on, and prints "NUMBER STATUS" of waitpid for each into the
+# descriptor $MUTANT_OUT. $MUTANT_CPU and $MUTANT_WALL: seconds that each may take. $MUTANT: the same for
+# one, without children. The file $MUTANT_MET gets a byte for each mutant that was met, also by
+# processes that die.
 RUNTIME = r"""
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static unsigned char none[1 << 16];
 unsigned char *mutant_met = none;
 int mutant_on;
 
-__attribute__((constructor)) static void begin(void)
+static unsigned number(const char *name)
 {
-    const char *on = getenv("MUTANT"), *met = getenv("MUTANT_MET");
-    int fd = met ? open(met, O_RDWR) : -1;
+    const char *text = getenv(name);
+
+    return text ? (unsigned)atoi(text) : 0;
+}
+
+static void record_met(const char *path)
+{
+    int fd = path ? open(path, O_RDWR) : -1;
     void *map;
 
-    mutant_on = on ? atoi(on) : 0;
     if (fd < 0)
         return;
     map = mmap(NULL, sizeof(none), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (map != MAP_FAILED)
         mutant_met = map;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    char *list = getenv("MUTANTS");
+    struct rlimit cpu = {number("MUTANT_CPU"), number("MUTANT_CPU") + 1};
+    int out = (int)number("MUTANT_OUT"), status;
+
+    mutant_on = (int)number("MUTANT");
+    record_met(getenv("MUTANT_MET"));
+    while (list && *list) {
+        int id = (int)strtol(list, &list, 10);
+        pid_t child = fork();
+
+        if (child == 0) {
+            setpgid(0, 0);
+            setrlimit(RLIMIT_CPU, &cpu);
+            alarm(number("MUTANT_WALL"));
+            close(out);
+            unsetenv("MUTANTS");
+            mutant_on = id;
+            return;
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child)
+            _exit(99);
+        kill(-child, SIGKILL);
+        dprintf(out, "%d %d\n", id, status);
+        if (!*list)
+            _exit(0);
+    }
 }
 """
 MOST = (1 << 16) - 1

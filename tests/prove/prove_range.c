@@ -71,6 +71,14 @@ static void relations(void)
         PROVE(has(both, addr) == (has(a, addr) && has(b, addr)));
     }
     PROVE(range_overlaps(a, b) == range_overlaps(b, a));
+    PROVE(range_adjoins(a, b) == ((u128)a.last + 1 == b.first || (u128)b.last + 1 == a.first));
+    if (range_adjoins(a, b))
+        PROVE(!range_overlaps(a, b));
+    /* The hull has both, and no smaller range does. */
+    both = range_hull(a, b);
+    PROVE(range_valid(both) && range_contains(both, a) && range_contains(both, b));
+    PROVE(both.first == a.first || both.first == b.first);
+    PROVE(both.last == a.last || both.last == b.last);
     if (range_contains(a, b) && has(b, addr))
         PROVE(has(a, addr));
     if (!range_contains(a, b))
