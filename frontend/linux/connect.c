@@ -518,6 +518,9 @@ int vx_reconnect(struct vx *vx)
 	}
 	if (status & VIRTIO_CONFIG_S_DRIVER_OK)
 		vx_relay_start(vx);
+	/* Lost again meanwhile: that has been said, and another try is on its way. */
+	if (vx->conn != VX_CONN_UP)
+		return 0;
 	dev_info(&vx->xdev->dev, "the backend is back\n");
 	return 0;
 }
