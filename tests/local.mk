@@ -25,8 +25,8 @@ TESTS += tests/includes.tap
 EXTRA_DIST += tests/includes.tap
 
 # The whole daemon on fakexen.
-TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap
-EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap \
+TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap tests/xenstore_lost.tap
+EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap tests/xenstore_lost.tap \
 	tests/support/daemon.sh
 
 # What a worker may not do, and what it costs; the attacks themselves are unit tests.

@@ -493,6 +493,34 @@ int discover_rescan(struct discover *d)
     return scan(d);
 }
 
+/* --- another connection ----------------------------------------------------------------------- */
+
+static int set_watches(struct discover *d)
+{
+    int r = d->xs->ops->watch(d->xs->ctx, d->root, TOKEN_BACKEND);
+
+    if (r < 0 && r != -EEXIST)
+        return r;
+    for (struct entry *e = d->entries; e; e = e->next) {
+        if (!e->claimed)
+            continue;
+        r = frontend_watch(d, e, true);
+        e->first_fe_event = r == 0;
+        if (r < 0 && r != -EEXIST)
+            return r;
+        /* Perhaps it wrote the same state again, as one that starts over does, and nobody saw. */
+        e->fe_written = true;
+    }
+    return 0;
+}
+
+int discover_reconnect(struct discover *d)
+{
+    int r = set_watches(d);
+
+    return r < 0 ? r : scan(d);
+}
+
 /* --- events ----------------------------------------------------------------------------------- */
 
 /* The next component of a path, as a number in its one spelling; *s moves behind it. */

@@ -72,6 +72,12 @@ struct discover *discover_free(struct discover *d);
  */
 MUST_CHECK int discover_run(struct discover *d);
 
+/*
+ * The connection was lost, and `xs` has a new one: sets all watches again and scans. What changed
+ * meanwhile is reported like any other change. 0, or -errno when that one is lost too.
+ */
+MUST_CHECK int discover_reconnect(struct discover *d);
+
 /* A full scan now: at SIGHUP, and now and then as an insurance against lost events. */
 MUST_CHECK int discover_rescan(struct discover *d);
 

@@ -113,8 +113,9 @@ struct xenbus_step {
  * the phase. The caller sets the phase before it carries out the actions, because RECHECK (always
  * the last one) and actions that fail at once feed new events. A STATE_* or PUBLISH that fails
  * with -ENOENT or -ESTALE (the directory is gone or a new one), or with -ECANCELED (the toolstack
- * closes) needs no action: discovery reports it. Any other failure of theirs (quota, connection)
- * is like LOST after a STOP.
+ * closes) needs no action: discovery reports it. One with -EIO (the connection
+ * is lost) is repeated when there is a connection again. Any other failure of theirs (quota) is
+ * like LOST after a STOP.
  */
 struct xenbus_step xenbus_next(enum xenbus_phase phase, enum xenbus_event event);
 

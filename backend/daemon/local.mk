@@ -23,6 +23,7 @@ backend_daemon_libdaemon_a_SOURCES = \
 	backend/daemon/sdevice.c backend/daemon/sdevice.h backend/daemon/sdevice_priv.h \
 	backend/daemon/sdevice_endpoints.c \
 	backend/daemon/sdevice_recover.c \
+	backend/daemon/sdevice_store.c \
 	backend/daemon/admin.c backend/daemon/admin.h \
 	backend/daemon/statestore.c backend/daemon/statestore.h \
 	backend/daemon/supervisor.c backend/daemon/supervisor.h \

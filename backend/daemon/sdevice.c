@@ -32,37 +32,7 @@ static void set_why(struct sdevice *dev, const char *text)
     snprintf(dev->why, sizeof(dev->why), "%s", text);
 }
 
-/* --- publishing ------------------------------------------------------------------------------- */
-
-/*
- * After a write to our directory: the three errors that discovery will report by itself are no
- * failure; any other is like a lost worker.
- */
-static void check_published(struct sdevice *dev, const char *what, int r)
-{
-    if (r == 0)
-        return;
-    if (r == -ENOENT || r == -ESTALE || r == -ECANCELED) {
-        log_debug("%s: %s not written: %s", dev->name, what, strerror(-r));
-        return;
-    }
-    log_err("%s: cannot write %s to xenstore: %s", dev->name, what, strerror(-r));
-    dev->failed = true;
-    set_why(dev, "the backend cannot write to xenstore");
-    if (!dev->link) {
-        sdevice_feed(dev, XB_LOST);
-        return;
-    }
-    /* State 6 says that nothing is mapped: LOST is fed when the process has ended, not before. */
-    dev->giving_up = true;
-    link_kill(dev->link);
-}
-
-static void publish_our_state(struct sdevice *dev, enum xenbus_state state)
-{
-    if (dev->xs)
-        check_published(dev, "state", publish_state(dev->env->xs, dev->xs, state));
-}
+/* --- worker's answers ------------------------------------------------------------------------- */
 
 void sdevice_endpoints_value(struct sdevice *dev, const char *value)
 {
@@ -73,13 +43,9 @@ void sdevice_endpoints_value(struct sdevice *dev, const char *value)
     if (strcmp(dev->endpoints_value, value) == 0)
         return;
     snprintf(dev->endpoints_value, sizeof(dev->endpoints_value), "%s", value);
-    if (!dev->xs || !dev->published)
-        return;
-    check_published(dev, "viommu-endpoints",
-                    publish_endpoints(dev->env->xs, dev->xs, dev->endpoints_value));
+    if (dev->published)
+        sdevice_write_endpoints(dev);
 }
-
-/* --- worker's answers ------------------------------------------------------------------------- */
 
 /* An answer that is well-formed as a reply, but not what was asked for. */
 static void breach(struct sdevice *dev, const char *what)
@@ -323,7 +289,7 @@ static void on_start_timer(void *ctx)
     do_start(dev);
 }
 
-static void do_connect(struct sdevice *dev)
+void sdevice_connect(struct sdevice *dev)
 {
     struct config_fe_raw *raw;
     int r;
@@ -334,7 +300,7 @@ static void do_connect(struct sdevice *dev)
     r = raw ? discover_frontend_nodes(dev->env->xs, dev->xs, raw) : -ENOMEM;
     if (r == 0) {
         send_or_kill(dev, msg_new_connect(link_next_id(dev->link), raw), on_connected);
-    } else {
+    } else if (!sdevice_owes(dev, OWED_CONNECT, r)) {
         log_guest(&dev->log_limit, "%s: cannot read the frontend's nodes: %s", dev->name,
                   strerror(-r));
         set_why(dev, "the backend cannot read the frontend's nodes");
@@ -362,22 +328,18 @@ static void do_publish(struct sdevice *dev)
     if (!dev->xs)
         return;
     dev->published = true;
-    check_published(dev, "viommu-*", publish_nodes(dev->env->xs, dev->xs, &dev->offer));
+    sdevice_write_nodes(dev);
 }
 
 static void do_error(struct sdevice *dev)
 {
-    if (dev->xs)
-        check_published(
-            dev, "error",
-            publish_error(dev->env->xs, dev->xs, dev->why[0] ? dev->why : "the backend gave up"));
+    sdevice_write_error(dev, dev->why[0] ? dev->why : "the backend gave up");
 }
 
 static void do_clear_error(struct sdevice *dev)
 {
     dev->why[0] = '\0';
-    if (dev->xs)
-        check_published(dev, "error", publish_error_clear(dev->env->xs, dev->xs));
+    sdevice_write_error(dev, NULL);
 }
 
 static void do_recheck(struct sdevice *dev)
@@ -401,39 +363,40 @@ static void do_recover(struct sdevice *dev)
 
 static void do_state_2(struct sdevice *dev)
 {
-    publish_our_state(dev, XENBUS_INIT_WAIT);
+    sdevice_write_state(dev, XENBUS_INIT_WAIT);
 }
 
 static void do_state_4(struct sdevice *dev)
 {
-    publish_our_state(dev, XENBUS_CONNECTED);
+    sdevice_write_state(dev, XENBUS_CONNECTED);
 }
 
 static void do_state_5(struct sdevice *dev)
 {
-    publish_our_state(dev, XENBUS_CLOSING);
+    sdevice_write_state(dev, XENBUS_CLOSING);
 }
 
 static void do_state_6(struct sdevice *dev)
 {
     dev->published = false;
-    publish_our_state(dev, XENBUS_CLOSED);
-}
-
-static void do_remove(struct sdevice *dev)
-{
-    if (dev->xs)
-        check_published(dev, "removal", publish_remove(dev->env->xs, dev->xs));
+    sdevice_write_state(dev, XENBUS_CLOSED);
 }
 
 static void (*const actions[])(struct sdevice *dev) = {
-    [XB_DO_START] = do_start,     [XB_DO_CLEAR_ERROR] = do_clear_error,
-    [XB_DO_PUBLISH] = do_publish, [XB_DO_STATE_2] = do_state_2,
-    [XB_DO_RECHECK] = do_recheck, [XB_DO_CONNECT] = do_connect,
-    [XB_DO_STATE_4] = do_state_4, [XB_DO_ERROR] = do_error,
-    [XB_DO_STATE_5] = do_state_5, [XB_DO_DISCONNECT] = do_disconnect,
-    [XB_DO_STATE_6] = do_state_6, [XB_DO_STOP] = do_stop,
-    [XB_DO_REMOVE] = do_remove,   [XB_DO_FORGET] = do_forget,
+    [XB_DO_START] = do_start,
+    [XB_DO_CLEAR_ERROR] = do_clear_error,
+    [XB_DO_PUBLISH] = do_publish,
+    [XB_DO_STATE_2] = do_state_2,
+    [XB_DO_RECHECK] = do_recheck,
+    [XB_DO_CONNECT] = sdevice_connect,
+    [XB_DO_STATE_4] = do_state_4,
+    [XB_DO_ERROR] = do_error,
+    [XB_DO_STATE_5] = do_state_5,
+    [XB_DO_DISCONNECT] = do_disconnect,
+    [XB_DO_STATE_6] = do_state_6,
+    [XB_DO_STOP] = do_stop,
+    [XB_DO_REMOVE] = sdevice_remove_directory,
+    [XB_DO_FORGET] = do_forget,
     [XB_DO_RECOVER] = do_recover,
 };
 
@@ -505,8 +468,8 @@ static void on_phase_timer(void *ctx)
 {
     struct sdevice *dev = ctx;
 
-    /* A start that was put off has no worker yet. */
-    if (!dev->link)
+    /* A start that was put off has no worker yet; a connection put off has not been asked for. */
+    if (!dev->link || (dev->owed & OWED_CONNECT))
         return;
     log_err("%s: the worker did not answer in phase %s in time and is killed", dev->name,
             xenbus_phase_name(dev->phase));
@@ -550,8 +513,8 @@ void sdevice_config_changed(struct sdevice *dev)
 
 void sdevice_shutdown(struct sdevice *dev)
 {
-    if (xenbus_phase_holds_guest(dev->phase) && dev->xs)
-        publish_our_state(dev, XENBUS_CLOSING);
+    if (xenbus_phase_holds_guest(dev->phase))
+        sdevice_write_state(dev, XENBUS_CLOSING);
     sdevice_feed(dev, XB_OWN_CLOSING);
 }
 

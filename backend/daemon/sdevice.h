@@ -25,6 +25,8 @@ struct sdevice_env {
     void (*forgotten)(struct sdevice *dev, void *ctx);
     /* A device's phase has changed. */
     void (*changed)(void *ctx);
+    /* A device has noticed that the connection to xenstore is lost: sdevice_store_back follows. */
+    void (*store_lost)(void *ctx);
     void *ctx;
 };
 
@@ -39,6 +41,12 @@ void sdevice_frontend_state(struct sdevice *dev, enum xenbus_state state);
 void sdevice_closing(struct sdevice *dev);
 void sdevice_config_changed(struct sdevice *dev);
 void sdevice_endpoints_changed(struct sdevice *dev);
+
+/*
+ * There is a connection to xenstore again, and discovery has looked: what could not be written
+ * meanwhile is written now.
+ */
+void sdevice_store_back(struct sdevice *dev);
 
 /* The daemon ends: state 5, everything unmapped, state 6. */
 void sdevice_shutdown(struct sdevice *dev);

@@ -19,6 +19,17 @@
 
 #define SDEVICE_MAX_EVENTS 16
 
+/* What is to be written when xenstore is back (sdevice_store.c). */
+enum sdevice_owed {
+    OWED_ERROR = 1 << 0, /* `error` with the reason of that time; excludes the next */
+    OWED_CLEAR_ERROR = 1 << 1,
+    OWED_NODES = 1 << 2,
+    OWED_ENDPOINTS = 1 << 3,
+    OWED_STATE = 1 << 4, /* owed_state */
+    OWED_REMOVE = 1 << 5,
+    OWED_CONNECT = 1 << 6, /* the frontend's nodes could not be read */
+};
+
 enum known_state {
     KNOWN_WAITING, /* no worker has it yet */
     KNOWN_SENT,
@@ -62,6 +73,9 @@ struct sdevice {
     struct publish_offer offer;
     char endpoints_value[CONFIG_SUMMARY_SIZE]; /* as the worker said it last */
     bool published;
+    unsigned owed; /* enum sdevice_owed */
+    enum xenbus_state owed_state;
+    char owed_error[MSG_ERROR_MAX + 1];
 
     struct known_endpoint *known;
     uint32_t serial;
@@ -98,12 +112,26 @@ bool sdevice_adopt_state(struct sdevice *dev);
  */
 bool sdevice_recover(struct sdevice *dev, const char *how);
 
+/* --- sdevice_store.c -------------------------------------------------------------------------- */
+
+/* Each writes nodes of ours; a lost connection puts the write off, another failure ends the worker.
+ */
+void sdevice_write_nodes(struct sdevice *dev);
+void sdevice_write_endpoints(struct sdevice *dev);
+void sdevice_write_state(struct sdevice *dev, enum xenbus_state state);
+void sdevice_write_error(struct sdevice *dev, const char *text); /* NULL: removes it */
+void sdevice_remove_directory(struct sdevice *dev);
+/* A call to the store has given `r`: true if that means that the connection is lost. */
+bool sdevice_owes(struct sdevice *dev, unsigned owed, int r);
+
 /* --- sdevice.c -------------------------------------------------------------------------------- */
 
 /* The worker said what viommu-endpoints has to say now. */
 void sdevice_endpoints_value(struct sdevice *dev, const char *value);
 
 void sdevice_feed(struct sdevice *dev, enum xenbus_event event);
+/* Reads the frontend's nodes and hands them to the worker. */
+void sdevice_connect(struct sdevice *dev);
 link_lost_fn sdevice_on_lost;
 /* Sends `start` with the state file; its answer is in start_failed and why. */
 void sdevice_send_start(struct sdevice *dev, bool recover);

@@ -20,6 +20,10 @@
 
 /* A full look at the store now and then makes good a lost event. */
 #define RESCAN_MS 60000u
+/* libxenstore does not say that a connection is lost, so somebody has to ask. */
+#define BEAT_MS 2000u
+/* A lost connection is tried anew that often. */
+#define RETRY_MS 500u
 /* An orderly end takes a worker's second and no longer. */
 #define QUIT_LIMIT_MS 5000u
 
@@ -36,10 +40,12 @@ struct supervisor {
     struct admin *admin;
     struct device_entry *devices; /* in order of appearance */
     struct loop_source *xs_source, *rescan_timer, *quit_timer, *sweep;
+    struct loop_source *store_timer; /* the next beat, or the next try to connect */
+    bool store_lost;
     struct loop_source *sigterm, *sigint, *sighup;
     bool quitting;
     bool ready;
-    char status[96]; /* as last told to systemd */
+    char status[128]; /* as last told to systemd */
 };
 
 /* --- devices ---------------------------------------------------------------------------------- */
@@ -99,8 +105,9 @@ static void tell_status(struct supervisor *s)
         if (sdevice_link(e->dev))
             n_workers++;
     }
-    snprintf(text, sizeof(text), "%u devices, %u workers, %llu of %llu grant pages leased", n,
-             n_workers, (unsigned long long)s->env.links.budget.leased,
+    snprintf(text, sizeof(text), "%s%u devices, %u workers, %llu of %llu grant pages leased",
+             s->store_lost ? "no xenstore; " : "", n, n_workers,
+             (unsigned long long)s->env.links.budget.leased,
              (unsigned long long)s->env.links.budget.total);
     if (!s->ready || strcmp(text, s->status) == 0)
         return;
@@ -219,12 +226,27 @@ static const struct discover_ops discover_ops = {
     .config_changed = on_config_changed,
 };
 
+/*
+ * The connection is lost. Devices go on: their requests do not need the store, and what they have
+ * to write waits (sdevice_store.c). Called from within them, too, so nothing is freed here.
+ */
+static void on_store_lost(void *ctx)
+{
+    struct supervisor *s = ctx;
+
+    if (s->store_lost)
+        return;
+    log_err("xenstore: the connection is lost; devices go on, and it is tried anew");
+    s->store_lost = true;
+    s->xs_source = loop_source_free(s->xs_source);
+    loop_timer_arm_ms(s->store_timer, RETRY_MS);
+    loop_defer(s->sweep);
+}
+
 static void check_store(struct supervisor *s, int r)
 {
-    if (r == 0)
-        return;
-    log_err("xenstore: %s; the daemon cannot go on", strerror(-r));
-    loop_quit(s->loop, 1);
+    if (r < 0)
+        on_store_lost(s);
 }
 
 static void on_xenstore(void *ctx, unsigned events)
@@ -239,8 +261,53 @@ static void on_rescan(void *ctx)
 {
     struct supervisor *s = ctx;
 
-    check_store(s, discover_rescan(s->discover));
+    if (!s->store_lost)
+        check_store(s, discover_rescan(s->discover));
     loop_timer_arm_ms(s->rescan_timer, RESCAN_MS);
+}
+
+static int watch_store(struct supervisor *s)
+{
+    s->xs_source = loop_add_fd(s->loop, s->xs.ops->fd(s->xs.ctx), LOOP_READ, on_xenstore, s);
+    return s->xs_source ? 0 : -ENOMEM;
+}
+
+static void reconnect(struct supervisor *s)
+{
+    struct xsc fresh;
+    int r = xsc_open(&fresh);
+
+    loop_timer_arm_ms(s->store_timer, r < 0 ? RETRY_MS : BEAT_MS);
+    if (r < 0)
+        return;
+    xsc_close(&s->xs);
+    s->xs = fresh;
+    s->store_lost = false;
+    r = watch_store(s);
+    if (r == 0)
+        r = discover_reconnect(s->discover);
+    if (r < 0) {
+        on_store_lost(s);
+        return;
+    }
+    log_info("xenstore: connected again");
+    for (struct device_entry *e = s->devices; e && !s->store_lost; e = e->next)
+        sdevice_store_back(e->dev);
+    loop_defer(s->sweep);
+}
+
+static void on_store_timer(void *ctx)
+{
+    struct supervisor *s = ctx;
+    uint32_t domid;
+
+    if (s->store_lost) {
+        reconnect(s);
+        return;
+    }
+    loop_timer_arm_ms(s->store_timer, BEAT_MS);
+    if (xsc_own_domid(&s->xs, &domid) == -EIO)
+        on_store_lost(s);
 }
 
 /* --- signals ---------------------------------------------------------------------------------- */
@@ -285,11 +352,13 @@ static int init_loop(struct supervisor *s)
     s->env.loop = s->loop;
     s->rescan_timer = loop_add_timer(s->loop, on_rescan, s);
     s->quit_timer = loop_add_timer(s->loop, on_quit_limit, s);
+    s->store_timer = loop_add_timer(s->loop, on_store_timer, s);
     s->sweep = loop_add_deferred(s->loop, on_sweep, s);
     s->sigterm = loop_add_signal(s->loop, SIGTERM, on_quit_signal, s);
     s->sigint = loop_add_signal(s->loop, SIGINT, on_quit_signal, s);
     s->sighup = loop_add_signal(s->loop, SIGHUP, on_hangup_signal, s);
-    if (!s->rescan_timer || !s->quit_timer || !s->sweep || !s->sigterm || !s->sigint || !s->sighup)
+    if (!s->rescan_timer || !s->quit_timer || !s->store_timer || !s->sweep || !s->sigterm ||
+        !s->sigint || !s->sighup)
         return -ENOMEM;
     return link_set_init(&s->env.links, s->loop, s->env.options);
 }
@@ -313,8 +382,7 @@ static int init_store(struct supervisor *s)
         log_err("xenstore: cannot watch backend/virtio: %s", strerror(-r));
         return r;
     }
-    s->xs_source = loop_add_fd(s->loop, s->xs.ops->fd(s->xs.ctx), LOOP_READ, on_xenstore, s);
-    return s->xs_source ? 0 : -ENOMEM;
+    return watch_store(s);
 }
 
 static int init_states(struct supervisor *s)
@@ -345,6 +413,7 @@ static int init(struct supervisor *s, const struct daemon_options *options)
     s->env.options = options;
     s->env.forgotten = on_forgotten;
     s->env.changed = on_changed;
+    s->env.store_lost = on_store_lost;
     s->env.ctx = s;
     r = init_loop(s);
     if (r == 0)
@@ -361,6 +430,8 @@ static int init(struct supervisor *s, const struct daemon_options *options)
     /* Every device that was there has been found by now, and has taken what it needs. */
     state_store_adopted_all(s->env.states);
     loop_timer_arm_ms(s->rescan_timer, RESCAN_MS);
+    if (!s->store_lost)
+        loop_timer_arm_ms(s->store_timer, BEAT_MS);
     s->ready = true;
     (void)!notify_send("READY=1");
     tell_status(s);

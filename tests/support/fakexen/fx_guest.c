@@ -268,6 +268,14 @@ struct xs_handle *fx_guest_xs(struct fx_guest *g)
     return g->xs;
 }
 
+struct xs_handle *fx_guest_xs_again(struct fx_guest *g)
+{
+    if (g->xs)
+        xs_close(g->xs);
+    g->xs = NULL;
+    return fx_guest_xs(g);
+}
+
 int fx_xs_write(struct xs_handle *xs, const char *path, const char *fmt, ...)
 {
     char text[4096];

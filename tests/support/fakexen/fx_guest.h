@@ -54,6 +54,8 @@ MUST_CHECK int fx_channel_wait(const struct fx_channel *c, int timeout_ms);
 
 /* The domain's own xenstore connection, opened at the first call; NULL (errno) when it fails. */
 struct xs_handle *fx_guest_xs(struct fx_guest *g);
+/* Another one, when xenstored was started anew; on Xen a guest's own is never lost. */
+struct xs_handle *fx_guest_xs_again(struct fx_guest *g);
 
 /* libxenstore on the socket of domain `domid` of the server in `dir`. NULL with errno. */
 struct xs_handle *fx_xs_open(const char *dir, uint32_t domid);

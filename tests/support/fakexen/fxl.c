@@ -394,6 +394,40 @@ static int cmd_inject(struct fxl *f)
     return r < 0 ? fail("inject", r) : 0;
 }
 
+static int cmd_xenstored(struct fxl *f)
+{
+    bool run = strcmp(f->argv[0], "start") == 0;
+    int r = run || strcmp(f->argv[0], "stop") == 0 ? 0 : -EINVAL;
+
+    if (r == 0)
+        r = fx_order(f->dir, json_pack("{s:s, s:b}", "command", "xenstored", "run", run), NULL);
+    return r < 0 ? fail("xenstored", r) : 0;
+}
+
+static int cmd_faults(struct fxl *f)
+{
+    uint32_t domid, permille, seed, from = 0;
+    json_t *reply;
+    int r;
+
+    if (!domain_arg(f, f->argv[1], &domid))
+        return 1;
+    if (parse_u32(f->argv[2], 1000, &permille) < 0 ||
+        parse_u32(f->argv[3], UINT32_MAX, &seed) < 0 ||
+        (f->argc > 4 && parse_u32(f->argv[4], UINT32_MAX, &from) < 0))
+        return fail("faults", -EINVAL);
+    r = fx_order(f->dir,
+                 json_pack("{s:s, s:s, s:i, s:i, s:I, s:I}", "command", "faults", "what",
+                           f->argv[0], "domid", (int)domid, "permille", (int)permille, "seed",
+                           (json_int_t)seed, "from", (json_int_t)from),
+                 &reply);
+    if (r < 0)
+        return fail("faults", r);
+    printf("%" PRId64 "\n", (int64_t)json_integer_value(json_object_get(reply, "failed")));
+    json_decref(reply);
+    return 0;
+}
+
 /* ---- main ---- */
 
 static const struct {
@@ -410,6 +444,10 @@ static const struct {
     {"list", 0, 0, cmd_list, ""},
     {"grants", 0, 1, cmd_grants, "[DOMAIN]   grants in runs, with how often each is mapped"},
     {"inject", 3, 3, cmd_inject, "map|copy|bind N ERRNO   the Nth from now fails"},
+    {"faults", 4, 5, cmd_faults,
+     "grants|copies|store DOMAIN PERMILLE SEED   calls that fail from now on; prints how many "
+     "have"},
+    {"xenstored", 1, 1, cmd_xenstored, "stop|start   its connections end, its store stays"},
 };
 
 static void usage(FILE *to)

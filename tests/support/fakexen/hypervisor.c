@@ -93,6 +93,11 @@ struct hypervisor {
         uint32_t nth;
         int err;
     } inject[N_INJECT];
+    struct {
+        uint32_t domid, permille;
+        uint32_t from;
+        uint64_t rng, n;
+    } faults;
     TAILQ_HEAD(, domain) domains;
     TAILQ_HEAD(, port) ports;
     TAILQ_HEAD(, client) clients;
@@ -271,11 +276,27 @@ static int call_ungrant(struct call *c)
     return 0;
 }
 
-static int injected(struct hypervisor *hv, int op)
+static uint64_t next_random(uint64_t *state)
 {
-    if (hv->inject[op].nth == 0 || --hv->inject[op].nth > 0)
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state >> 11;
+}
+
+/* `domid`: whose memory or port it is; `ref`: the first reference of a map, else 0. */
+static int injected(struct hypervisor *hv, int op, uint32_t domid, uint32_t ref)
+{
+    static const int errors[] = {ENOMEM, ENOSPC, EAGAIN, EIO};
+
+    if (hv->inject[op].nth > 0 && --hv->inject[op].nth == 0)
+        return -hv->inject[op].err;
+    if (hv->faults.permille == 0 || domid != hv->faults.domid ||
+        (hv->faults.from > 0 && ref < hv->faults.from) ||
+        next_random(&hv->faults.rng) % 1000 >= hv->faults.permille)
         return 0;
-    return -hv->inject[op].err;
+    hv->faults.n++;
+    return -errors[next_random(&hv->faults.rng) % ARRAY_SIZE(errors)];
 }
 
 /* A grant that `to` may use for the access. -EINVAL like gntdev, whatever is wrong with it. */
@@ -324,13 +345,16 @@ static int call_map(struct call *c)
     struct domain *granter;
     struct fx_map m;
     struct map *map;
-    int r = injected(hv, INJECT_MAP);
+    uint32_t first;
+    int r;
 
-    if (r < 0)
-        return r;
     memcpy(&m, c->body, sizeof(m));
     if (m.n == 0 || m.n > FX_MAP_MAX || c->len != sizeof(m) + m.n * sizeof(uint32_t))
         return -EINVAL;
+    memcpy(&first, c->body + sizeof(m), sizeof(first));
+    r = injected(hv, INJECT_MAP, m.domid, first);
+    if (r < 0)
+        return r;
     granter = domain_alive(hv, m.domid);
     if (!granter)
         return -EINVAL;
@@ -432,12 +456,12 @@ static int call_copy(struct call *c)
     cleanup_free uint8_t *in = NULL;
     uint8_t *to, *from;
     size_t to_len, from_len;
-    int r = injected(c->client->hv, INJECT_COPY);
+    int r;
 
-    if (r < 0)
-        return r;
     memcpy(&h, c->body, sizeof(h));
-    r = copy_sizes(c, &h, &to_len, &from_len);
+    r = injected(c->client->hv, INJECT_COPY, h.domid, 0);
+    if (r == 0)
+        r = copy_sizes(c, &h, &to_len, &from_len);
     if (r < 0)
         return r;
     granter = domain_alive(c->client->hv, h.domid);
@@ -555,11 +579,12 @@ static int call_bind(struct call *c)
     struct hypervisor *hv = c->client->hv;
     struct fx_port b;
     struct port *remote, *p;
-    int r = injected(hv, INJECT_BIND);
+    int r;
 
+    memcpy(&b, c->body, sizeof(b));
+    r = injected(hv, INJECT_BIND, b.domid, 0);
     if (r < 0)
         return r;
-    memcpy(&b, c->body, sizeof(b));
     if (!domain_alive(hv, b.domid))
         return -ESRCH;
     remote = port_find(hv, b.domid, b.port);
@@ -798,6 +823,19 @@ int hv_inject(struct hypervisor *hv, const char *op, uint32_t nth, int err)
         }
     }
     return -EINVAL;
+}
+
+uint64_t hv_faults(struct hypervisor *hv, uint32_t domid, uint32_t permille, uint64_t seed,
+                   uint32_t from)
+{
+    uint64_t n = hv->faults.n;
+
+    hv->faults.from = from;
+    hv->faults.domid = domid;
+    hv->faults.permille = permille;
+    hv->faults.rng = seed ? seed : 1;
+    hv->faults.n = 0;
+    return n;
 }
 
 int hv_new(struct hypervisor **out, struct loop *loop, const char *path, uint32_t maptrack)

@@ -53,4 +53,12 @@ void hv_each_grant(const struct hypervisor *hv,
  * -EINVAL for another operation. */
 MUST_CHECK int hv_inject(struct hypervisor *hv, const char *op, uint32_t nth, int err);
 
+/*
+ * From now on, `permille` of a thousand maps, copies and binds that concern the domain fail, at
+ * random from `seed`, with an errno that is not the guest's fault; with `from`, only maps of
+ * references from there on. `permille` 0: none. Returns how many have failed since the last call.
+ */
+uint64_t hv_faults(struct hypervisor *hv, uint32_t domid, uint32_t permille, uint64_t seed,
+                   uint32_t from);
+
 #endif

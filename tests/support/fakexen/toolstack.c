@@ -258,12 +258,43 @@ static int cmd_inject(struct toolstack *ts, const json_t *msg, json_t *out)
     return hv_inject(ts->hv, op, nth, (int)err);
 }
 
+/* Random failures of what is done with the domain's grants and ports, or of what it asks of
+ * xenstore.
+ */
+static int cmd_faults(struct toolstack *ts, const json_t *msg, json_t *out)
+{
+    const char *what = json_string_value(json_object_get(msg, "what"));
+    uint32_t domid = 0, permille = 0, seed = 1, from = 0;
+    uint64_t n;
+
+    if (!what || !get_u32(msg, "domid", STORE_DOMID_MAX, &domid) ||
+        !get_u32(msg, "permille", 1000, &permille) || !get_u32(msg, "seed", UINT32_MAX, &seed) ||
+        !get_u32(msg, "from", UINT32_MAX, &from))
+        return -EINVAL;
+    if (strcmp(what, "store") == 0)
+        n = xenstored_faults(ts->xs, domid, permille, seed);
+    else
+        n = hv_faults(ts->hv, domid, permille, seed, from);
+    return json_object_set_new(out, "failed", json_integer((json_int_t)n)) < 0 ? -ENOMEM : 0;
+}
+
+/* "run": false ends all connections to xenstore and its sockets, until "run": true. */
+static int cmd_xenstored(struct toolstack *ts, const json_t *msg, json_t *out)
+{
+    (void)out;
+    if (json_is_true(json_object_get(msg, "run")))
+        return xenstored_start(ts->xs);
+    xenstored_stop(ts->xs);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*fn)(struct toolstack *ts, const json_t *msg, json_t *out);
 } commands[] = {
     {"create-domain", cmd_create}, {"destroy", cmd_destroy}, {"list", cmd_list},
-    {"grants", cmd_grants},        {"inject", cmd_inject},
+    {"grants", cmd_grants},        {"inject", cmd_inject},   {"xenstored", cmd_xenstored},
+    {"faults", cmd_faults},
 };
 
 static void on_message(struct ctl_conn *conn, json_t *msg, const int *fds, size_t n_fds, void *ctx)

@@ -57,6 +57,10 @@ struct xenstored {
     struct loop *loop;
     const char *dir;
     struct store *store;
+    struct {
+        uint32_t domid, permille;
+        uint64_t rng, n;
+    } faults;
     TAILQ_HEAD(, endpoint) endpoints;
     TAILQ_HEAD(, conn) conns;
 };
@@ -608,6 +612,35 @@ static int dispatch(struct conn *c, struct request *req)
     return handlers[req->hdr.type].fn(c, req);
 }
 
+/* EIO stands for a connection that is lost. */
+static int injected(struct xenstored *xs, uint32_t domid)
+{
+    static const int errors[] = {EAGAIN, ENOSPC, ENOMEM, EIO, EBUSY};
+    uint64_t *rng = &xs->faults.rng;
+
+    if (xs->faults.permille == 0 || domid != xs->faults.domid)
+        return 0;
+    *rng ^= *rng << 13;
+    *rng ^= *rng >> 7;
+    *rng ^= *rng << 17;
+    if ((*rng >> 11) % 1000 >= xs->faults.permille)
+        return 0;
+    xs->faults.n++;
+    return -errors[(*rng >> 40) % ARRAY_SIZE(errors)];
+}
+
+/* As in the real one, a transaction is over whatever its end is answered. */
+static void abort_transaction(struct conn *c, uint32_t id)
+{
+    struct transaction *t = transaction_find(c, id);
+
+    if (!t)
+        return;
+    TAILQ_REMOVE(&c->transactions, t, link);
+    store_tx_abort(t->tx);
+    free(t);
+}
+
 static int on_message(void *ctx, const uint8_t *hdr, const uint8_t *body, size_t len, int fd)
 {
     struct conn *c = ctx;
@@ -617,7 +650,11 @@ static int on_message(void *ctx, const uint8_t *hdr, const uint8_t *body, size_t
     if (fd >= 0)
         close(fd);
     memcpy(&req.hdr, hdr, sizeof(req.hdr));
-    r = dispatch(c, &req);
+    r = injected(c->xs, c->domid);
+    if (r == 0)
+        r = dispatch(c, &req);
+    else if (req.hdr.type == XS_TRANSACTION_END)
+        abort_transaction(c, req.hdr.tx_id);
     if (r < 0)
         reply_error(c, &req, -r);
     xenstored_fire(c->xs);
@@ -665,14 +702,29 @@ static void on_connect(void *ctx, unsigned events)
     TAILQ_INSERT_TAIL(&e->xs->conns, c, link);
 }
 
-static void endpoint_free(struct xenstored *xs, struct endpoint *e)
+static void endpoint_close(struct endpoint *e)
 {
-    TAILQ_REMOVE(&xs->endpoints, e, link);
-    loop_source_free(e->source);
+    e->source = loop_source_free(e->source);
     if (e->fd >= 0) {
         unlink(e->path);
         close(e->fd);
     }
+    e->fd = -1;
+}
+
+static int endpoint_open(struct endpoint *e)
+{
+    e->fd = stream_listen(e->path);
+    if (e->fd < 0)
+        return e->fd;
+    e->source = loop_add_fd(e->xs->loop, e->fd, LOOP_READ, on_connect, e);
+    return e->source ? 0 : -ENOMEM;
+}
+
+static void endpoint_free(struct xenstored *xs, struct endpoint *e)
+{
+    TAILQ_REMOVE(&xs->endpoints, e, link);
+    endpoint_close(e);
     free(e);
 }
 
@@ -694,12 +746,9 @@ int xenstored_domain_add(struct xenstored *xs, uint32_t domid)
         n = snprintf(e->path, sizeof(e->path), "%s/xenstored-socket", xs->dir);
     else
         n = snprintf(e->path, sizeof(e->path), "%s/xenstored-socket.%" PRIu32, xs->dir, domid);
-    e->fd = n < 0 || (size_t)n >= sizeof(e->path) ? -ENAMETOOLONG : stream_listen(e->path);
-    n = e->fd;
-    if (n >= 0) {
-        e->source = loop_add_fd(xs->loop, e->fd, LOOP_READ, on_connect, e);
-        n = e->source ? store_raise(xs->store, "@introduceDomain") : -ENOMEM;
-    }
+    n = n < 0 || (size_t)n >= sizeof(e->path) ? -ENAMETOOLONG : endpoint_open(e);
+    if (n == 0)
+        n = store_raise(xs->store, "@introduceDomain");
     if (n < 0) {
         endpoint_free(xs, e);
         return n;
@@ -729,6 +778,42 @@ int xenstored_domain_remove(struct xenstored *xs, uint32_t domid)
         r = store_raise(xs->store, "@releaseDomain");
     xenstored_fire(xs);
     return r;
+}
+
+uint64_t xenstored_faults(struct xenstored *xs, uint32_t domid, uint32_t permille, uint64_t seed)
+{
+    uint64_t n = xs->faults.n;
+
+    xs->faults.domid = domid;
+    xs->faults.permille = permille;
+    xs->faults.rng = seed ? seed : 1;
+    xs->faults.n = 0;
+    return n;
+}
+
+void xenstored_stop(struct xenstored *xs)
+{
+    struct conn *c;
+    struct endpoint *e;
+
+    while ((c = TAILQ_FIRST(&xs->conns)))
+        conn_free(c);
+    TAILQ_FOREACH(e, &xs->endpoints, link)
+    endpoint_close(e);
+}
+
+int xenstored_start(struct xenstored *xs)
+{
+    struct endpoint *e;
+
+    TAILQ_FOREACH(e, &xs->endpoints, link)
+    {
+        int r = e->fd < 0 ? endpoint_open(e) : 0;
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 int xenstored_new(struct xenstored **out, struct loop *loop, const char *dir, struct store *store)

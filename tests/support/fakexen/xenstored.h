@@ -29,6 +29,16 @@ MUST_CHECK int xenstored_domain_add(struct xenstored *xs, uint32_t domid);
 /* Its connections end, what it owned in the store goes, @releaseDomain fires. */
 MUST_CHECK int xenstored_domain_remove(struct xenstored *xs, uint32_t domid);
 
+/* All sockets and connections go, with their watches; the store stays, as over a restart. */
+void xenstored_stop(struct xenstored *xs);
+MUST_CHECK int xenstored_start(struct xenstored *xs);
+
+/*
+ * From now on, `permille` of a thousand requests of that domain's connections are answered by an
+ * error, at random from `seed`. 0: none. Returns how many were since the last such call.
+ */
+uint64_t xenstored_faults(struct xenstored *xs, uint32_t domid, uint32_t permille, uint64_t seed);
+
 /* Sends the events of changes that others made to the store. */
 void xenstored_fire(struct xenstored *xs);
 

@@ -784,6 +784,12 @@ int fe_open(struct frontend *fe, const char *dir, uint32_t domid, uint32_t devid
     return find_backend(fe);
 }
 
+int fe_store_again(struct frontend *fe)
+{
+    fe->xs = fx_guest_xs_again(fe->fx);
+    return fe->xs ? find_backend(fe) : -EIO;
+}
+
 void fe_close(struct frontend *fe)
 {
     fx_guest_close(fe->fx);

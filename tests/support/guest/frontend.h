@@ -66,6 +66,8 @@ struct frontend {
 /* Host trouble is -errno everywhere; a backend that does not answer in FE_WAIT_MS is -ETIMEDOUT. */
 MUST_CHECK int fe_open(struct frontend *fe, const char *dir, uint32_t domid, uint32_t devid,
                        size_t n_pages);
+/* Connects to xenstore anew, after xenstored was restarted. */
+MUST_CHECK int fe_store_again(struct frontend *fe);
 void fe_close(struct frontend *fe);
 
 /* State 1 to 4 and the virtio driver's way to DRIVER_OK. -ECONNREFUSED: `why` has the error node.

@@ -125,6 +125,11 @@ static void cmd_stop(struct frontend *fe, const struct words *w UNUSED)
     answer_result(fe_stop(fe));
 }
 
+static void cmd_store(struct frontend *fe, const struct words *w UNUSED)
+{
+    answer_result(fe_store_again(fe));
+}
+
 static void cmd_status(struct frontend *fe, const struct words *w)
 {
     uint8_t status = fe_device_status(fe);
@@ -394,10 +399,13 @@ static void cmd_event(struct frontend *fe, const struct words *w)
                le32_load(e + 8), le64_load(e + 16));
 }
 
-/* `churn n=.. p=..`: MAP and UNMAP of one granted page over and over; how many were answered OK. */
+/*
+ * `churn n=.. p=..`: MAP and UNMAP of one granted page over and over; how many were answered OK,
+ * and how many MAPs were refused because of the host (DEVERR, NOMEM), if any.
+ */
 static void cmd_churn(struct frontend *fe, const struct words *w)
 {
-    uint64_t n = arg(w, "n", 1000), ok = 0;
+    uint64_t n = arg(w, "n", 1000), ok = 0, refused = 0;
     uint32_t p = arg32(w, "p", FE_PAGE_FIRST_FREE), used;
     uint8_t map[36] = {3}, unmap[28] = {4}, tail[4];
     int r = 0;
@@ -411,12 +419,15 @@ static void cmd_churn(struct frontend *fe, const struct words *w)
     for (uint64_t i = 0; i < n && r == 0; i++) {
         r = fe_request(fe, map, sizeof(map), tail, 4, &used);
         ok += r == 0 && used == 4 && tail[0] == 0;
+        refused += r == 0 && used == 4 && (tail[0] == 3 || tail[0] == 8);
         if (r == 0)
             r = fe_request(fe, unmap, sizeof(unmap), tail, 4, &used);
         ok += r == 0 && used == 4 && tail[0] == 0;
     }
     if (r)
         answer_result(r);
+    else if (refused)
+        answer("ok=%" PRIu64 " refused=%" PRIu64, ok, refused);
     else
         answer("ok=%" PRIu64, ok);
 }
@@ -479,6 +490,7 @@ static const struct command {
     {"start", cmd_start,
      "[size=N] [features=MASK] [packed=1] [map-rings=1] [no-driver-ok=1]: connect"},
     {"stop", cmd_stop, "reset, close, wait for Closed, revoke the transport's grants"},
+    {"store", cmd_store, "connect to xenstore anew"},
     {"status", cmd_status, "[BITS]: write the driver status; prints the device's"},
     {"reset", cmd_reset, "device reset and fresh initialization on the same connection"},
     {"state", cmd_state, "TEXT: write the frontend's state node"},
