@@ -29,6 +29,16 @@ TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap
 EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap tests/xenstore_lost.tap \
 	tests/support/daemon.sh
 
+# State in a service manager's descriptor store.
+noinst_PROGRAMS += tests/support/fdkeeper
+tests_support_fdkeeper_SOURCES = tests/support/fdkeeper.c
+TESTS += tests/fdstore.tap
+EXTRA_DIST += tests/fdstore.tap
+
+# A host that fails.
+TESTS += tests/host_faults.tap
+EXTRA_DIST += tests/host_faults.tap
+
 # What a worker may not do, and what it costs; the attacks themselves are unit tests.
 TESTS += tests/sandbox.tap tests/broker.tap tests/unit-file.tap
 EXTRA_DIST += tests/sandbox.tap tests/broker.tap tests/unit-file.tap

@@ -8,7 +8,8 @@ tests_support_libvfio_rig_a_SOURCES = \
 	tests/support/vfio_rig.c tests/support/vfio_rig.h
 tests_support_libvfio_rig_a_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 
-IOMMU_TESTS = tests/unit/test_vfio tests/unit/test_iommufd tests/unit/test_companion
+IOMMU_TESTS = tests/unit/test_vfio tests/unit/test_iommufd tests/unit/test_companion \
+	tests/unit/test_host_faults
 check_PROGRAMS += $(IOMMU_TESTS)
 TESTS += $(IOMMU_TESTS)
 IOMMU_TEST_LIBS = tests/support/libvfio_rig.a $(VIOMMU_TEST_LIBS)
@@ -17,6 +18,8 @@ tests_unit_test_vfio_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_vfio_LDADD = $(IOMMU_TEST_LIBS)
 tests_unit_test_iommufd_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_iommufd_LDADD = $(IOMMU_TEST_LIBS)
+tests_unit_test_host_faults_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_host_faults_LDADD = $(IOMMU_TEST_LIBS)
 # viommuctl's half of endpoint open-fd.
 tests_unit_test_companion_SOURCES = tests/unit/test_companion.c \
 	backend/daemon/ctl_client.h backend/daemon/ctl_companion.c backend/daemon/ctl_print.c
