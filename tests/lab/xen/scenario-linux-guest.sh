@@ -653,6 +653,111 @@ step_new_backend() {
     check "the module can be unloaded without a backend" unload
 }
 
+# ---- workers, supervisor and xenstored that are replaced ------------------------------------
+
+# Pairs of map and unmap until told to stop. Nobody else may use the test endpoint's file meanwhile.
+load_start() {
+    rm -f /tmp/load-*
+    while [ ! -e /tmp/load-stops ]; do
+        if t churn 20 16384; then
+            echo "${said#* }" >>/tmp/load-done
+        else
+            echo "$said" >>/tmp/load-failed
+        fi
+    done &
+    load_pid=$!
+}
+
+load_was_right() {
+    touch /tmp/load-stops
+    wait "$load_pid"
+    awk '{ if ($1 > m) m = $1; n += 20 } END {
+        printf "TAP # %d pairs, the longest 20 took %d ms\n", n, m / 1000000 }' /tmp/load-done
+    [ -s /tmp/load-done ] && [ ! -e /tmp/load-failed ]
+}
+
+mappings_are_the_same() {
+    ask recover-mappings && [ "$text" = "$kept_mappings" ]
+}
+
+# A worker that dies while it is asked costs the asker an error, so it is asked again.
+mappings_are() {
+    wait_for 20 ask recover-count
+    [ "$text" = "$1" ] || comment "there are $text mappings"
+    [ "$text" = "$1" ]
+}
+
+silent_module() {
+    ! dmesg | grep -E 'refused|backend is lost|backend is back|still|quarantine'
+}
+
+step_kills() {
+    step_kills_done=0
+    while [ $step_kills_done -lt "$1" ]; do
+        for how in running stopped twice; do
+            check "the worker is killed with -9: $how" ask recover-drv kill 2 $how
+            [ "$status" = 0 ] || comment "$text"
+            step_kills_done=$((step_kills_done + 2))
+            check "then the device writes what was mapped before" \
+                device_writes "$kept_iova" "$(printf '%08x' $step_kills_done)"
+        done
+    done
+}
+
+step_recover() {
+    check "a buffer that stays" buffer coherent 16384
+    kept_id=$id
+    kept_iova=$iova
+    check "another, of 4 MiB in pieces" buffer sg 1000 both
+    check "both states are watched" ask recover-watch
+    check "the backend's table is noted" ask recover-mappings
+    kept_mappings=$text
+    load_start
+    step_kills "$1"
+    check "the guest's load went on, no request failed" load_was_right
+    check "the table is as before: nothing lost, nothing doubled" mappings_are_the_same
+    check "the CPU sees the device's last write" \
+        cpu_sees "$kept_id" 0 "$(printf '%08x' $step_kills_done)"
+
+    load_start
+    check "the supervisor is killed with -9 and started anew" ask recover-drv supervisor
+    check "the device writes: mappings of before are there" \
+        wait_for 30 device_writes "$(plus "$kept_iova" 64)" cafe5afe
+    check "under that, too, no request failed" load_was_right
+    check "and the table is as before" mappings_are_the_same
+    check "the CPU sees what was written" cpu_sees "$kept_id" 64 cafe5afe
+    check "the states were 4 all the time, nothing was asked of the frontend" ask recover-quiet
+    [ "$status" = 0 ] || comment "$text"
+    t freeall
+}
+
+step_recover_count() {
+    check "mappings of the guest at rest" ask recover-count
+    rest=$text
+    check "kills in the background" ask recover-drv kill-start 5
+    for round in 1 2 3 4; do
+        check "round $round: 200 buffers of 8 KiB" t hold 200 8192
+        check "round $round: are 200 mappings more" mappings_are $((rest + 200))
+        check "round $round: all are freed" t freeall
+        check "round $round: and gone" mappings_are "$rest"
+    done
+    check "the kills are over" ask recover-drv kill-wait
+}
+
+step_live_update() {
+    load_start
+    check "xenstored is updated live" ask recover-live-update
+    comment "live update: $text"
+    check "the guest's load went on" load_was_right
+    check "an endpoint's node is written in dom0" ask recover-node 20
+    check "the daemon's watch has told it, and the guest's watch the guest" \
+        wait_for 30 endpoints_are 2
+    check "the node is removed" ask recover-rm 20
+    check "that is seen, too" wait_for 30 endpoints_are 1
+    check_buffer "after that: dma_alloc_coherent" 4096 coherent 4096
+    free_buffer "it"
+}
+
 case $program in
 full)
     step_start "$@"
@@ -727,6 +832,16 @@ refused-passthrough)
     step_refused 'identity (passthrough) domains are refused with grants=on-demand'
     check "the driver is bound all the same" wait_for 60 driver_bound
     check "it is unloaded" unload
+    ;;
+recover)
+    kills=$1
+    shift
+    step_start "$@"
+    step_recover "$kills"
+    step_recover_count
+    step_live_update
+    step_no_leak
+    check "virtio_xenbus and virtio_iommu have said nothing" silent_module
     ;;
 refused-pv)
     if is_6_1; then

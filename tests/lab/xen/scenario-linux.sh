@@ -137,7 +137,11 @@ end_linux() {
     check "$1: the guest is gone from xl list" gone "$1"
 }
 
+# ---- the part ------------------------------------------------------------------------------
+
 linux_pairs=$(cat /lab/pairs)
+
+part linux || return 0
 
 run_linux linux1 pv '' "refused-pv on-demand"
 run_linux linux5 pvh iommu.passthrough=1 "refused-passthrough on-demand"

@@ -165,6 +165,7 @@ guest_asks() {
         return 0
         ;;
     linux-*) linux_asks "$@" || asks_status=$? ;;
+    recover-*) recover_asks "$@" || asks_status=$? ;;
     *) return 124 ;;
     esac
     text=$drv_out
@@ -349,13 +350,18 @@ if part user; then
     run_guest pvh1 pvh
     run_guest pv1 pv
 fi
-if [ "$mode" = device ] && part linux; then
+if [ "$mode" = device ] && { part linux || part recover; }; then
+    # Without the first part only its functions.
     # shellcheck source-path=SCRIPTDIR source=scenario-linux.sh
     . /lab/scenario-linux.sh
 fi
 if [ "$mode" = device ] && part vfio; then
     # shellcheck source-path=SCRIPTDIR source=scenario-vfio.sh
     . /lab/scenario-vfio.sh
+fi
+if [ "$mode" = device ] && part recover; then
+    # shellcheck source-path=SCRIPTDIR source=scenario-recover.sh
+    . /lab/scenario-recover.sh
 fi
 
 check "no zombie is left" no_zombies
