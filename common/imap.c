@@ -207,16 +207,30 @@ bool imap_lookup(const struct imap *map, uint64_t addr, struct imap_entry *out)
     return imap_first_in(map, (struct range){addr, addr}, out);
 }
 
-bool imap_covers_whole_entries(const struct imap *map, struct range r)
+/* Does no entry lie partly in `r`? *first_out: the first one in it; its leaf is NULL if none is. */
+static bool splits_none(const struct imap *map, struct range r, struct cursor *first_out)
 {
     struct imap_entry edge;
+    uint64_t last;
 
-    if (!range_valid(r))
+    if (!find_first(map, r, first_out)) {
+        first_out->leaf = NULL;
         return true;
-    /* Only the entries at the two ends of r can stick out of it. */
-    if (imap_lookup(map, r.first, &edge) && !range_contains(r, edge.range))
+    }
+    /* Only the entries at the two ends of r can stick out of it. Mostly they are the same. */
+    if (first_out->leaf->keys[first_out->pos] < r.first)
         return false;
-    return !imap_lookup(map, r.last, &edge) || range_contains(r, edge.range);
+    last = first_out->leaf->payload[first_out->pos].last;
+    if (last >= r.last)
+        return last == r.last;
+    return !imap_lookup(map, r.last, &edge) || edge.range.last == r.last;
+}
+
+bool imap_covers_whole_entries(const struct imap *map, struct range r)
+{
+    struct cursor first;
+
+    return splits_none(map, r, &first);
 }
 
 static bool step(struct cursor *c)
@@ -225,6 +239,27 @@ static bool step(struct cursor *c)
     if (c->pos == c->leaf->n)
         *c = (struct cursor){c->leaf->next, 0};
     return c->leaf != NULL;
+}
+
+bool imap_for_each_whole(struct imap *map, struct range r,
+                         void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
+{
+    struct imap_entry entry;
+    struct cursor c;
+
+    if (map->root && range_valid(r))
+        (void)descend_by_finger(map, r.first);
+    if (!splits_none(map, r, &c))
+        return false;
+    if (!fn || !c.leaf)
+        return true;
+    do {
+        if (c.leaf->keys[c.pos] > r.last)
+            break;
+        read_entry(c.leaf, c.pos, &entry);
+        fn(&entry, ctx);
+    } while (step(&c));
+    return true;
 }
 
 int imap_for_each(const struct imap *map, struct range r,

@@ -62,6 +62,13 @@ bool imap_lookup(const struct imap *map, uint64_t addr, struct imap_entry *out);
 bool imap_covers_whole_entries(const struct imap *map, struct range r);
 
 /*
+ * Hands out the entries within `r`, in ascending order, if no entry lies partly in it: true.
+ * Otherwise false, and nothing is handed out. fn may be NULL; it must not change the map.
+ */
+bool imap_for_each_whole(struct imap *map, struct range r,
+                         void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx);
+
+/*
  * Calls fn for every entry that overlaps `r`, in ascending order. A non-zero return ends the walk
  * and is passed on. fn must not change the map.
  */

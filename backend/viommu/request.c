@@ -220,25 +220,27 @@ size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint
                       uint8_t *reply)
 {
     const struct request *request = find_request(v, req, req_len, writable);
-    size_t full = VIOMMU_TAIL_SIZE, used;
     enum viommu_status status;
+    size_t used;
 
     if (!request) {
         v->counters.requests[0]++;
         return 0;
     }
-    if (!request->handle)
-        full = viommu_reply_max(v);
-    used = writable < full ? (size_t)writable : full;
     if (request->handle != handle_unmap)
         unmaps_finish(v);
-    /* Zeroes wherever nothing is said: unused properties (D46), the tail's reserved bytes (D13). */
-    memset(reply, 0, used);
-    if (request->handle)
+    if (request->handle) {
+        used = VIOMMU_TAIL_SIZE;
         status = request->handle(v, req);
-    else
+    } else {
+        size_t full = viommu_reply_max(v);
+
+        used = writable < full ? (size_t)writable : full;
+        memset(reply, 0, used); /* unused properties (D46) */
         status = do_probe(v, req, used == full, reply);
-    reply[used - VIOMMU_TAIL_SIZE] = (uint8_t)status;
+    }
+    /* The status, and the tail's reserved bytes as zeroes (D13). */
+    le32_store(reply + used - VIOMMU_TAIL_SIZE, (uint32_t)status);
     v->counters.requests[req[0]]++;
     v->counters.status[status]++;
     return used;

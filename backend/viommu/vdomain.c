@@ -75,7 +75,7 @@ static void forget_mappings(struct viommu *v, struct vdomain *vd, struct range i
 }
 
 /* An entry of an UNMAP leaves the record; what of it the host has mapped is added up. */
-static int leave_record(const struct imap_entry *entry, void *ctx)
+static void leave_record(const struct imap_entry *entry, void *ctx)
 {
     struct viommu *v = ctx;
     struct extent *mapped = &v->unmaps.mapped;
@@ -83,11 +83,10 @@ static int leave_record(const struct imap_entry *entry, void *ctx)
     if (v->observer)
         v->observer->unmapped(v->observer_ctx, entry->tag);
     if (!mapping_has_access(entry->flags))
-        return 0;
+        return;
     mapped->range = mapped->any ? range_hull(mapped->range, entry->range) : entry->range;
     mapped->any = true;
     mapped->bytes += range_size(entry->range);
-    return 0;
 }
 
 void unmaps_finish(struct viommu *v)
@@ -193,14 +192,14 @@ enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct ra
     /* What is left to be done is still in the table: only a range beside it can be judged by it. */
     if (todo->vd && (todo->vd != vd || !range_adjoins(todo->iova, iova)))
         unmaps_finish(v);
-    /* All or nothing (D37); holes and emptiness are fine (D38). */
-    if (!imap_covers_whole_entries(vd->map, iova))
+    /*
+     * All or nothing (D37); holes and emptiness are fine (D38). The record goes by the answer: a
+     * process that dies takes the host's part with it.
+     */
+    if (!imap_for_each_whole(vd->map, iova, leave_record, v))
         return VIOMMU_S_RANGE;
     todo->iova = todo->vd ? range_hull(todo->iova, iova) : iova;
     todo->vd = vd;
-    /* The record goes by the answer: a process that dies takes the host's part with it. */
-    if (v->observer || vd->first_space)
-        (void)imap_for_each(vd->map, iova, leave_record, v);
     if (!v->batch)
         unmaps_finish(v);
     return VIOMMU_S_OK;

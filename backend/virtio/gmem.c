@@ -259,8 +259,18 @@ static int pin_frames(struct gmem *m, uint64_t first, uint64_t last, bool write)
 int gmem_pin(struct gmem *m, struct range gpa, bool write)
 {
     uint64_t first = gmem_page(gpa.first), last = gmem_page(gpa.last);
-    int r = gmem_check(m, gpa, write);
+    struct window *w;
+    int r;
 
+    /* All in one window that is there: it could not be if the map did not have it. */
+    if (range_valid(gpa) && !gmem_is_grant(gpa.last)) {
+        w = window_of_frame(m, first, write);
+        if (w && last <= w->last && last - first < m->limits.max_pin_pages) {
+            window_pin(m, w);
+            return 0;
+        }
+    }
+    r = gmem_check(m, gpa, write);
     if (r < 0)
         return r;
     if (last - first >= m->limits.max_pin_pages)
@@ -288,14 +298,17 @@ int gmem_segment(struct gmem *m, struct range gpa, bool write, void **hva_out, u
     uint64_t page = gmem_page(gpa.first), last = gmem_page(gpa.last), skip, len;
     struct window *w;
 
-    if (gmem_check(m, gpa, write) < 0)
+    if (!range_valid(gpa))
         return -EFAULT;
     if (gmem_is_grant(gpa.first)) {
+        if (gmem_check(m, gpa, write) < 0)
+            return -EFAULT;
         /* The very window of the pin if there is one: another that covers it may end earlier. */
         w = window_of_refs(m, page, last, write);
         if (!w || !w->pins)
             w = window_covering(m, page, last, write);
     } else {
+        /* A pinned window is proof of what it maps; beyond it nothing is said here. */
         w = window_of_frame(m, page, write);
     }
     if (!w || !w->pins)

@@ -10,12 +10,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-const struct run *runs_find(struct runs *map, uint64_t frame)
+const struct run *runs_search(struct runs *map, uint64_t frame)
 {
     size_t low = 0, high = map->n;
 
-    if (map->hint < map->n && map->v[map->hint].first <= frame && frame <= map->v[map->hint].last)
-        return &map->v[map->hint];
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 

@@ -135,8 +135,18 @@ static inline size_t window_pages(const struct window *w)
 
 /* gmem_map.c */
 
+/* The same as runs_find without a look at the run found last. */
+const struct run *runs_search(struct runs *map, uint64_t frame);
+
 /* The run that contains the frame, or NULL. O(log n), less when it is the last one again. */
-const struct run *runs_find(struct runs *map, uint64_t frame);
+static inline const struct run *runs_find(struct runs *map, uint64_t frame)
+{
+    const struct run *last = map->v + map->hint;
+
+    if (LIKELY(map->hint < map->n && last->first <= frame && frame <= last->last))
+        return last;
+    return runs_search(map, frame);
+}
 
 static inline uint32_t run_ref(const struct run *run, uint64_t frame)
 {

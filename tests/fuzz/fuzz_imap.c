@@ -155,7 +155,28 @@ static void do_remove(struct imap *map, struct range r)
     FUZZ_CHECK(model_remove(r) == n);
 }
 
-static void do_look(const struct imap *map, struct range r, struct fuzz_in *in)
+static void count_whole(const struct imap_entry *entry, void *ctx)
+{
+    struct expect *x = ctx;
+
+    FUZZ_CHECK(range_contains(x->r, entry->range));
+    x->n++;
+}
+
+static void do_look_whole(struct imap *map, struct range r)
+{
+    struct expect x = {.r = r};
+    bool whole = model_whole(r);
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_model && range_valid(r); i++)
+        n += range_overlaps(model[i].range, r);
+    FUZZ_CHECK(imap_covers_whole_entries(map, r) == whole);
+    FUZZ_CHECK(imap_for_each_whole(map, r, count_whole, &x) == whole);
+    FUZZ_CHECK(x.n == (whole ? n : 0));
+}
+
+static void do_look(struct imap *map, struct range r, struct fuzz_in *in)
 {
     struct expect x = {.r = r, .stop_after = fuzz_u8(in) % 16};
     struct imap_entry e;
@@ -166,7 +187,7 @@ static void do_look(const struct imap *map, struct range r, struct fuzz_in *in)
     i = model_first((struct range){r.first, r.first});
     found = imap_lookup(map, r.first, &e);
     FUZZ_CHECK(found == (i < n_model) && (!found || same(&e, &model[i])));
-    FUZZ_CHECK(imap_covers_whole_entries(map, r) == model_whole(r));
+    do_look_whole(map, r);
     if (imap_for_each(map, r, on_entry, &x) == 0) {
         /* It came to the end: the model has no more either. */
         for (; x.at < n_model; x.at++)

@@ -168,10 +168,27 @@ static bool check_remove(struct imap *map, struct model *m, struct range r, bool
     return true;
 }
 
-static bool check_queries(const struct imap *map, const struct model *m, struct range r)
+static void follow_whole(const struct imap_entry *entry, void *ctx)
+{
+    (void)follow(entry, ctx);
+}
+
+/* All of the range's entries, or none when one of them sticks out. */
+static bool check_whole(struct imap *map, const struct model *m, struct range r)
+{
+    size_t first, n = model_overlapping(m, r, &first), unused;
+    bool whole = model_within(m, r, &unused) == n;
+    struct follower f = {.model = m, .next = first, .same = true};
+
+    return imap_covers_whole_entries(map, r) == whole &&
+           imap_for_each_whole(map, r, follow_whole, &f) == whole && f.same &&
+           f.n == (whole ? n : 0) && imap_for_each_whole(map, r, NULL, NULL) == whole;
+}
+
+static bool check_queries(struct imap *map, const struct model *m, struct range r)
 {
     struct imap_entry e;
-    size_t first, within_first, n = model_overlapping(m, r, &first);
+    size_t first, n = model_overlapping(m, r, &first);
     struct follower f = {.model = m, .next = first, .same = true};
     bool found = imap_first_in(map, r, &e);
 
@@ -184,7 +201,7 @@ static bool check_queries(const struct imap *map, const struct model *m, struct 
         return false;
     if (found && !range_contains_addr(e.range, r.first))
         return false;
-    if (imap_covers_whole_entries(map, r) != (model_within(m, r, &within_first) == n))
+    if (!check_whole(map, m, r))
         return false;
     if (imap_for_each(map, r, follow, &f) != 0 || !f.same || f.n != n)
         return false;
