@@ -117,6 +117,68 @@ int vfio_rig_unmap_batch(struct vfio_rig *t, uint32_t vdomain, uint64_t first, u
     return status;
 }
 
+bool vfio_rig_start_three(struct vfio_rig *t, const struct iommu_driver *driver)
+{
+    return vfio_rig_start(t, driver) && model_kernel_add(&t->k, "0000:03:00.0", 5) &&
+           model_kernel_add(&t->k, "0000:04:00.0", 6) && model_kernel_add(&t->k, "0000:03:00.1", 5);
+}
+
+bool vfio_rig_start_with(struct vfio_rig *t, const struct iommu_driver *driver, size_t n)
+{
+    if (!vfio_rig_start_three(t, driver))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (vfio_rig_add(t, i) < 0)
+            return false;
+    }
+    return true;
+}
+
+void vfio_rig_fill(struct vfio_rig *t, uint32_t vdomain)
+{
+    static const uint32_t flags[] = {MAP_RW, MAP_R, MAP_W};
+
+    for (uint64_t i = 0; i < VFIO_RIG_FILLED; i++)
+        UT_EQ(rig_map(&t->rig, vdomain, i * 4 * PAGE, (i * 4 + 1 + i % 2) * PAGE - 1, i * PAGE,
+                      flags[i % 3]),
+              VIOMMU_S_OK);
+    UT_EQ(rig_map(&t->rig, vdomain, 0x40000000, 0x40000fff, 0, 0), VIOMMU_S_OK);
+}
+
+bool vfio_rig_two_groups(struct vfio_rig *t)
+{
+    t->rig.mem.segment_max = PAGE;
+    return model_kernel_add(&t->k, "0000:03:00.0", 5) &&
+           model_kernel_add(&t->k, "0000:04:00.0", 6) && vfio_rig_add(t, 0) == 0 &&
+           vfio_rig_add(t, 1) == 0;
+}
+
+int vfio_rig_map_some(struct vfio_rig *t)
+{
+    return rig_map(&t->rig, 1, 0x100000, 0x102fff, 0x5000, MAP_RW);
+}
+
+int vfio_rig_unmap_some(struct vfio_rig *t)
+{
+    return rig_unmap(&t->rig, 1, 4 * PAGE, 40 * PAGE - 1);
+}
+
+int vfio_rig_unmap_some_batch(struct vfio_rig *t)
+{
+    return vfio_rig_unmap_batch(t, 1, 4 * PAGE, 4 * PAGE, 9);
+}
+
+int vfio_rig_detach_first(struct vfio_rig *t)
+{
+    return rig_detach(&t->rig, 1, 8);
+}
+
+int vfio_rig_reset(struct vfio_rig *t)
+{
+    viommu_reset(t->rig.v);
+    return viommu_set_features(t->rig.v, viommu_offered(t->rig.v));
+}
+
 char *vfio_rig_dump(struct vfio_rig *t)
 {
     char *text = NULL;

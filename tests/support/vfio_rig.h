@@ -24,6 +24,16 @@ struct vfio_rig {
 /* A device without MMIO and BYPASS_CONFIG, and a kernel without devices. */
 bool vfio_rig_start(struct vfio_rig *t, const struct iommu_driver *driver);
 
+/*
+ * The same with devices 0 and 1 of the model in groups of their own and 2 in group 0's; and with
+ * the first n of them added.
+ */
+bool vfio_rig_start_three(struct vfio_rig *t, const struct iommu_driver *driver);
+bool vfio_rig_start_with(struct vfio_rig *t, const struct iommu_driver *driver, size_t n);
+
+/* On a started rig: two devices in groups of their own, added; memory in pieces of a page. */
+bool vfio_rig_two_groups(struct vfio_rig *t);
+
 /* Removes all endpoints and asserts that nothing is left open, mapped or pinned. */
 void vfio_rig_stop(struct vfio_rig *t);
 
@@ -38,6 +48,20 @@ void vfio_rig_remove(struct vfio_rig *t, size_t index);
  */
 int vfio_rig_unmap_batch(struct vfio_rig *t, uint32_t vdomain, uint64_t first, uint64_t size,
                          unsigned n);
+
+/*
+ * Maps: single pages, pairs of them, holes between, all accesses, and one that is in the table
+ * only. With access: VFIO_RIG_FILLED, one in every four pages from 0 on.
+ */
+void vfio_rig_fill(struct vfio_rig *t, uint32_t vdomain);
+#define VFIO_RIG_FILLED 12
+
+/* Requests about what vfio_rig_fill has made in vdomain 1, for a sweep. */
+int vfio_rig_map_some(struct vfio_rig *t);         /* three pages, where nothing is */
+int vfio_rig_unmap_some(struct vfio_rig *t);       /* nine mappings */
+int vfio_rig_unmap_some_batch(struct vfio_rig *t); /* the same by nine requests in one batch */
+int vfio_rig_detach_first(struct vfio_rig *t);     /* endpoint 8 */
+int vfio_rig_reset(struct vfio_rig *t);
 
 /* Device, pins and kernel as one text (malloc). */
 char *vfio_rig_dump(struct vfio_rig *t);

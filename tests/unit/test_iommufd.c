@@ -10,37 +10,16 @@
 #include <errno.h>
 #include <string.h>
 
-#define N_FILLED 12
-
 static struct vfio_rig t;
 
-/* Devices 0 and 1 in groups of their own, 2 in group 0's. */
 static bool start(void)
 {
-    return vfio_rig_start(&t, &iommufd_driver) && model_kernel_add(&t.k, "0000:03:00.0", 5) &&
-           model_kernel_add(&t.k, "0000:04:00.0", 6) && model_kernel_add(&t.k, "0000:03:00.1", 5);
+    return vfio_rig_start_three(&t, &iommufd_driver);
 }
 
 static bool start_with(size_t n)
 {
-    if (!start())
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (vfio_rig_add(&t, i) < 0)
-            return false;
-    }
-    return true;
-}
-
-static void fill(uint32_t vdomain)
-{
-    static const uint32_t flags[] = {MAP_RW, MAP_R, MAP_W};
-
-    for (uint64_t i = 0; i < N_FILLED; i++)
-        UT_EQ(rig_map(&t.rig, vdomain, i * 4 * PAGE, (i * 4 + 1 + i % 2) * PAGE - 1, i * PAGE,
-                      flags[i % 3]),
-              VIOMMU_S_OK);
-    UT_EQ(rig_map(&t.rig, vdomain, 0x40000000, 0x40000fff, 0, 0), VIOMMU_S_OK);
+    return vfio_rig_start_with(&t, &iommufd_driver, n);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -153,7 +132,7 @@ static void all_groups_share_one_ioas_without_replay(void)
 
     UT_REQUIRE(start_with(3));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     maps = t.k.calls[MODEL_IOAS_MAP];
     UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK);
     UT_EQ(rig_attach(&t.rig, 1, 10, 0), VIOMMU_S_OK);
@@ -173,14 +152,14 @@ static void move_replays_nothing_either_way(void)
 
     UT_REQUIRE(start_with(2));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     UT_EQ(rig_attach(&t.rig, 2, 9, 0), VIOMMU_S_OK);
     UT_EQ(rig_map(&t.rig, 2, 0x1000, 0x1fff, 0x3000, MAP_RW), VIOMMU_S_OK);
     maps = t.k.calls[MODEL_IOAS_MAP];
     UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK);
     VFIO_CHECK(&t);
     UT_EQ(t.k.calls[MODEL_IOAS_MAP], maps);
-    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[1]), N_FILLED);
+    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[1]), VFIO_RIG_FILLED);
     vfio_rig_stop(&t);
 }
 
@@ -191,7 +170,7 @@ static void group_that_is_elsewhere_is_unsupp(void)
 
     UT_REQUIRE(start_with(3));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     attaches = t.k.calls[MODEL_ATTACH];
     VFIO_REFUSED(&t, rig_attach(&t.rig, 2, 10, 0), VIOMMU_S_UNSUPP);
     UT_EQ(t.k.calls[MODEL_ATTACH], attaches); /* the kernel is not asked */
@@ -200,7 +179,7 @@ static void group_that_is_elsewhere_is_unsupp(void)
     /* one leaves: it alone loses access */
     UT_EQ(rig_detach(&t.rig, 1, 8), VIOMMU_S_OK);
     UT_EQ(model_kernel_reach(&t.k, &t.k.devices[0]), 0);
-    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[2]), N_FILLED);
+    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[2]), VFIO_RIG_FILLED);
     VFIO_CHECK(&t);
     vfio_rig_stop(&t);
 }
@@ -212,7 +191,7 @@ static void endpoint_that_cannot_share_gets_its_own_ioas(void)
 
     UT_REQUIRE(start_with(2));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     model_kernel_fail(&t.k, MODEL_ATTACH, 1, 1, EINVAL);
     vfio_log_begin();
     UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK);
@@ -242,9 +221,9 @@ static void adjoining_unmaps_of_a_batch_are_one_call(void)
     UT_REQUIRE(start_with(2));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
     UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     t.k.syscalls = 0;
-    UT_EQ(vfio_rig_unmap_batch(&t, 1, 0, 4 * PAGE, N_FILLED), VIOMMU_S_OK);
+    UT_EQ(vfio_rig_unmap_batch(&t, 1, 0, 4 * PAGE, VFIO_RIG_FILLED), VIOMMU_S_OK);
     UT_EQ(t.k.syscalls, 1);
     VFIO_CHECK(&t);
     UT_EQ(model_kernel_reach(&t.k, &t.k.devices[0]), 0);
@@ -271,19 +250,11 @@ static void whole_address_space_is_unmapped_by_its_own_spelling(void)
 
 /* --- failures --------------------------------------------------------------------------------- */
 
-static bool two_added(struct vfio_rig *rig)
-{
-    rig->rig.mem.segment_max = PAGE;
-    return model_kernel_add(&rig->k, "0000:03:00.0", 5) &&
-           model_kernel_add(&rig->k, "0000:04:00.0", 6) && vfio_rig_add(rig, 0) == 0 &&
-           vfio_rig_add(rig, 1) == 0;
-}
-
 static bool first_in(struct vfio_rig *rig)
 {
-    if (!two_added(rig) || rig_attach(&rig->rig, 1, 8, 0) != VIOMMU_S_OK)
+    if (!vfio_rig_two_groups(rig) || rig_attach(&rig->rig, 1, 8, 0) != VIOMMU_S_OK)
         return false;
-    fill(1);
+    vfio_rig_fill(rig, 1);
     return true;
 }
 
@@ -296,23 +267,8 @@ static bool both_in_two(struct vfio_rig *rig)
 {
     if (!first_in(rig) || rig_attach(&rig->rig, 2, 9, 0) != VIOMMU_S_OK)
         return false;
-    fill(2);
+    vfio_rig_fill(rig, 2);
     return true;
-}
-
-static int map_some(struct vfio_rig *rig)
-{
-    return rig_map(&rig->rig, 1, 0x100000, 0x102fff, 0x5000, MAP_RW);
-}
-
-static int unmap_some(struct vfio_rig *rig)
-{
-    return rig_unmap(&rig->rig, 1, 4 * PAGE, 40 * PAGE - 1);
-}
-
-static int unmap_batch(struct vfio_rig *rig)
-{
-    return vfio_rig_unmap_batch(rig, 1, 4 * PAGE, 4 * PAGE, 9);
 }
 
 static int attach_first(struct vfio_rig *rig)
@@ -325,33 +281,23 @@ static int move_first(struct vfio_rig *rig)
     return rig_attach(&rig->rig, 3, 8, 0);
 }
 
-static int detach_first(struct vfio_rig *rig)
-{
-    return rig_detach(&rig->rig, 1, 8);
-}
-
-static int reset_all(struct vfio_rig *rig)
-{
-    viommu_reset(rig->rig.v);
-    return viommu_set_features(rig->rig.v, viommu_offered(rig->rig.v));
-}
-
 static void every_failing_call_of_every_verb_leaves_host_and_table_in_step(void)
 {
     static const struct {
         struct vfio_sweep sweep;
         unsigned injected;
     } sweeps[] = {
-        {{"map", both_in_one, map_some, MODEL_IOAS_MAP, VFIO_REFUSES}, 5 * 3},
-        {{"unmap", both_in_one, unmap_some, MODEL_IOAS_UNMAP, VFIO_BLOCKS}, 6},
-        {{"batch of unmaps", both_in_one, unmap_batch, MODEL_IOAS_UNMAP, VFIO_BLOCKS}, 6},
-        {{"first attach", two_added, attach_first, MODEL_IOAS_ALLOC, VFIO_REFUSES}, 5},
-        {{"first attach", two_added, attach_first, MODEL_ATTACH, VFIO_REFUSES}, 5},
+        {{"map", both_in_one, vfio_rig_map_some, MODEL_IOAS_MAP, VFIO_REFUSES}, 5 * 3},
+        {{"unmap", both_in_one, vfio_rig_unmap_some, MODEL_IOAS_UNMAP, VFIO_BLOCKS}, 6},
+        {{"batch of unmaps", both_in_one, vfio_rig_unmap_some_batch, MODEL_IOAS_UNMAP, VFIO_BLOCKS},
+         6},
+        {{"first attach", vfio_rig_two_groups, attach_first, MODEL_IOAS_ALLOC, VFIO_REFUSES}, 5},
+        {{"first attach", vfio_rig_two_groups, attach_first, MODEL_ATTACH, VFIO_REFUSES}, 5},
         {{"move", both_in_two, move_first, MODEL_IOAS_ALLOC, VFIO_REFUSES}, 5},
         {{"move", both_in_two, move_first, MODEL_ATTACH, VFIO_REFUSES}, 5},
-        {{"detach", both_in_one, detach_first, MODEL_DETACH, VFIO_BLOCKS}, 5},
-        {{"reset", both_in_two, reset_all, MODEL_DETACH, VFIO_BLOCKS}, 5 * 2},
-        {{"reset", both_in_two, reset_all, MODEL_DESTROY, VFIO_IGNORES}, 5 * 2},
+        {{"detach", both_in_one, vfio_rig_detach_first, MODEL_DETACH, VFIO_BLOCKS}, 5},
+        {{"reset", both_in_two, vfio_rig_reset, MODEL_DETACH, VFIO_BLOCKS}, 5 * 2},
+        {{"reset", both_in_two, vfio_rig_reset, MODEL_DESTROY, VFIO_IGNORES}, 5 * 2},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(sweeps); i++)
@@ -368,7 +314,7 @@ static void failed_detach_costs_the_device_its_file(void)
     UT_EQ(iommufd_driver.companion_fds(t.ep[0], fds), 0);
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
     UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     model_kernel_fail(&t.k, MODEL_DETACH, 1, 1, EINVAL);
     vfio_log_begin();
     UT_EQ(rig_detach(&t.rig, 1, 8), VIOMMU_S_OK);
@@ -394,7 +340,7 @@ static void short_unmap_gives_the_ioas_up(void)
 
     UT_REQUIRE(start_with(2));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     model_kernel_fail(&t.k, MODEL_IOAS_UNMAP, 1, 1, MODEL_SHORT);
     vfio_log_begin();
     UT_EQ(rig_unmap(&t.rig, 1, 0, 10 * PAGE - 1), VIOMMU_S_OK);
@@ -421,7 +367,7 @@ static void short_unmap_and_failed_detach_close_the_devices(void)
     UT_REQUIRE(start_with(2));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
     UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     model_kernel_fail(&t.k, MODEL_IOAS_UNMAP, 1, 1, MODEL_SHORT);
     model_kernel_fail(&t.k, MODEL_DETACH, 1, 1, EBUSY);
     vfio_log_begin();

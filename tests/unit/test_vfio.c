@@ -12,38 +12,16 @@
 #include <errno.h>
 #include <string.h>
 
-#define N_REPLAYED 12
-
 static struct vfio_rig t;
 
-/* Devices 0 and 1 in groups of their own, 2 in group 0's. */
 static bool start(void)
 {
-    return vfio_rig_start(&t, &vfio_driver) && model_kernel_add(&t.k, "0000:03:00.0", 5) &&
-           model_kernel_add(&t.k, "0000:04:00.0", 6) && model_kernel_add(&t.k, "0000:03:00.1", 5);
+    return vfio_rig_start_three(&t, &vfio_driver);
 }
 
 static bool start_with(size_t n)
 {
-    if (!start())
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (vfio_rig_add(&t, i) < 0)
-            return false;
-    }
-    return true;
-}
-
-/* Single pages, scattered ranges and holes, all accesses, and entries of the table only. */
-static void fill(uint32_t vdomain)
-{
-    static const uint32_t flags[] = {MAP_RW, MAP_R, MAP_W};
-
-    for (uint64_t i = 0; i < N_REPLAYED; i++)
-        UT_EQ(rig_map(&t.rig, vdomain, i * 4 * PAGE, (i * 4 + 1 + i % 2) * PAGE - 1, i * PAGE,
-                      flags[i % 3]),
-              VIOMMU_S_OK);
-    UT_EQ(rig_map(&t.rig, vdomain, 0x40000000, 0x40000fff, 0, 0), VIOMMU_S_OK);
+    return vfio_rig_start_with(&t, &vfio_driver, n);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -195,10 +173,10 @@ static void two_groups_in_one_vdomain_have_a_container_each(void)
 {
     UT_REQUIRE(start_with(2));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     UT_EQ(rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_OK); /* replayed */
     VFIO_CHECK(&t);
-    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[1]), N_REPLAYED);
+    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[1]), VFIO_RIG_FILLED);
     UT_EQ(rig_map(&t.rig, 1, 0x50000000, 0x50000fff, 0, MAP_RW), VIOMMU_S_OK);
     VFIO_CHECK(&t);
     UT_EQ(rig_unmap(&t.rig, 1, 0, UINT64_MAX), VIOMMU_S_OK);
@@ -211,14 +189,14 @@ static void group_that_is_elsewhere_is_unsupp(void)
 {
     UT_REQUIRE(start_with(3));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     VFIO_REFUSED(&t, rig_attach(&t.rig, 2, 10, 0), VIOMMU_S_UNSUPP);
     UT_EQ(rig_attach(&t.rig, 1, 10, 0), VIOMMU_S_OK);
     VFIO_CHECK(&t);
     VFIO_REFUSED(&t, rig_attach(&t.rig, 2, 8, 0), VIOMMU_S_UNSUPP);
     /* the rest of the group keeps the mappings when one leaves */
     UT_EQ(rig_detach(&t.rig, 1, 8), VIOMMU_S_OK);
-    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[2]), N_REPLAYED);
+    UT_EQ(model_kernel_reach(&t.k, &t.k.devices[2]), VFIO_RIG_FILLED);
     UT_EQ(rig_detach(&t.rig, 1, 10), VIOMMU_S_OK);
     UT_EQ(model_kernel_reach(&t.k, &t.k.devices[2]), 0);
     UT_EQ(rig_attach(&t.rig, 2, 8, 0), VIOMMU_S_OK);
@@ -232,7 +210,7 @@ static void moves_work_while_a_companion_has_the_device_open(void)
     UT_REQUIRE(start_with(2));
     model_kernel_companion(&t.k, &t.k.devices[0], true);
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     UT_EQ(rig_attach(&t.rig, 2, 9, 0), VIOMMU_S_OK);
     UT_EQ(rig_map(&t.rig, 2, 0x1000, 0x1fff, 0x3000, MAP_RW), VIOMMU_S_OK);
     UT_EQ(rig_attach(&t.rig, 2, 8, 0), VIOMMU_S_OK);
@@ -248,7 +226,7 @@ static void removed_endpoint_reaches_nothing_and_closes_its_group(void)
 {
     UT_REQUIRE(start_with(3));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     vfio_rig_remove(&t, 0);
     UT_EQ(model_kernel_reach(&t.k, &t.k.devices[0]), 0);
     UT_EQ(model_kernel_files(&t.k), 6); /* of each group: container, file, one device */
@@ -285,7 +263,7 @@ static void adjoining_unmaps_of_a_batch_are_one_call(void)
     UT_EQ(vfio_rig_add(&t, 2), 0); /* of the first one's group */
     for (uint32_t id = 8; id <= 10; id++)
         UT_EQ(rig_attach(&t.rig, 1, id, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     t.k.syscalls = 0;
     viommu_batch_begin(t.rig.v);
     UT_EQ(rig_unmap(&t.rig, 1, 0, 4 * PAGE - 1), VIOMMU_S_OK);
@@ -298,7 +276,7 @@ static void adjoining_unmaps_of_a_batch_are_one_call(void)
     UT_EQ(t.k.syscalls, 4 + 2);
     VFIO_CHECK(&t);
     t.k.syscalls = 0;
-    UT_EQ(vfio_rig_unmap_batch(&t, 1, 8 * PAGE, 4 * PAGE, N_REPLAYED - 2), VIOMMU_S_OK);
+    UT_EQ(vfio_rig_unmap_batch(&t, 1, 8 * PAGE, 4 * PAGE, VFIO_RIG_FILLED - 2), VIOMMU_S_OK);
     UT_EQ(t.k.syscalls, 2);
     VFIO_CHECK(&t);
     for (size_t i = 0; i < 3; i++)
@@ -379,7 +357,7 @@ static void entry_limit_of_a_replay_is_nomem(void)
     UT_REQUIRE(start_with(1));
     UT_EQ(vfio_rig_add(&t, 1), 0);
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     t.k.entry_limit = 3;
     VFIO_REFUSED(&t, rig_attach(&t.rig, 1, 9, 0), VIOMMU_S_NOMEM);
     vfio_rig_stop(&t);
@@ -389,15 +367,11 @@ static void entry_limit_of_a_replay_is_nomem(void)
 
 static bool two_in_one_vdomain(struct vfio_rig *rig)
 {
-    bool ok = model_kernel_add(&rig->k, "0000:03:00.0", 5) &&
-              model_kernel_add(&rig->k, "0000:04:00.0", 6) && vfio_rig_add(rig, 0) == 0 &&
-              vfio_rig_add(rig, 1) == 0;
+    bool ok = vfio_rig_two_groups(rig) && rig_attach(&rig->rig, 1, 8, 0) == VIOMMU_S_OK &&
+              rig_attach(&rig->rig, 1, 9, 0) == VIOMMU_S_OK;
 
-    rig->rig.mem.segment_max = PAGE;
-    ok = ok && rig_attach(&rig->rig, 1, 8, 0) == VIOMMU_S_OK &&
-         rig_attach(&rig->rig, 1, 9, 0) == VIOMMU_S_OK;
     if (ok)
-        fill(1);
+        vfio_rig_fill(rig, 1);
     return ok;
 }
 
@@ -406,28 +380,13 @@ static bool two_in_two_vdomains(struct vfio_rig *rig)
     bool ok = two_in_one_vdomain(rig) && rig_attach(&rig->rig, 2, 9, 0) == VIOMMU_S_OK;
 
     if (ok)
-        fill(2);
+        vfio_rig_fill(rig, 2);
     return ok;
 }
 
 static bool one_of_two(struct vfio_rig *rig)
 {
     return two_in_one_vdomain(rig) && rig_detach(&rig->rig, 1, 9) == VIOMMU_S_OK;
-}
-
-static int map_some(struct vfio_rig *rig)
-{
-    return rig_map(&rig->rig, 1, 0x100000, 0x102fff, 0x5000, MAP_RW);
-}
-
-static int unmap_some(struct vfio_rig *rig)
-{
-    return rig_unmap(&rig->rig, 1, 4 * PAGE, 40 * PAGE - 1);
-}
-
-static int unmap_batch(struct vfio_rig *rig)
-{
-    return vfio_rig_unmap_batch(rig, 1, 4 * PAGE, 4 * PAGE, 9);
 }
 
 static int attach_second(struct vfio_rig *rig)
@@ -440,17 +399,6 @@ static int move_second(struct vfio_rig *rig)
     return rig_attach(&rig->rig, 1, 9, 0);
 }
 
-static int detach_first(struct vfio_rig *rig)
-{
-    return rig_detach(&rig->rig, 1, 8);
-}
-
-static int reset_all(struct vfio_rig *rig)
-{
-    viommu_reset(rig->rig.v);
-    return viommu_set_features(rig->rig.v, viommu_offered(rig->rig.v));
-}
-
 static void every_failing_call_of_every_verb_leaves_host_and_table_in_step(void)
 {
     static const struct {
@@ -458,14 +406,16 @@ static void every_failing_call_of_every_verb_leaves_host_and_table_in_step(void)
         unsigned injected;
     } sweeps[] = {
         /* three pieces in two containers */
-        {{"map", two_in_one_vdomain, map_some, MODEL_MAP_DMA, VFIO_REFUSES}, 5 * 6},
-        {{"unmap", two_in_one_vdomain, unmap_some, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6 * 2},
-        {{"batch of unmaps", two_in_one_vdomain, unmap_batch, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6 * 2},
+        {{"map", two_in_one_vdomain, vfio_rig_map_some, MODEL_MAP_DMA, VFIO_REFUSES}, 5 * 6},
+        {{"unmap", two_in_one_vdomain, vfio_rig_unmap_some, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6 * 2},
+        {{"batch of unmaps", two_in_one_vdomain, vfio_rig_unmap_some_batch, MODEL_UNMAP_DMA,
+          VFIO_BLOCKS},
+         6 * 2},
         /* 18 pieces */
         {{"attach", one_of_two, attach_second, MODEL_MAP_DMA, VFIO_REFUSES}, 5 * 18},
         {{"move", two_in_two_vdomains, move_second, MODEL_MAP_DMA, VFIO_REFUSES}, 5 * 18},
-        {{"detach", two_in_one_vdomain, detach_first, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6},
-        {{"reset", two_in_two_vdomains, reset_all, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6 * 2},
+        {{"detach", two_in_one_vdomain, vfio_rig_detach_first, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6},
+        {{"reset", two_in_two_vdomains, vfio_rig_reset, MODEL_UNMAP_DMA, VFIO_BLOCKS}, 6 * 2},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(sweeps); i++)
@@ -533,7 +483,7 @@ static bool cut_off_first(bool companion)
         model_kernel_companion(&t.k, &t.k.devices[0], true);
     if (rig_attach(&t.rig, 1, 8, 0) != VIOMMU_S_OK)
         return false;
-    fill(1);
+    vfio_rig_fill(&t, 1);
     model_kernel_fail(&t.k, MODEL_UNMAP_DMA, 1, 1, MODEL_SHORT);
     vfio_log_begin();
     return rig_unmap(&t.rig, 1, 0, 40 * PAGE - 1) == VIOMMU_S_OK;
@@ -577,7 +527,7 @@ static void rest_of_a_cut_off_group_is_refused(void)
     vfio_rig_stop(&t);
     UT_REQUIRE(start_with(3));
     UT_EQ(rig_attach(&t.rig, 1, 8, 0), VIOMMU_S_OK);
-    fill(1);
+    vfio_rig_fill(&t, 1);
     model_kernel_fail(&t.k, MODEL_UNMAP_DMA, 1, 1, EBUSY);
     vfio_log_begin();
     UT_EQ(rig_unmap(&t.rig, 1, 0, 40 * PAGE - 1), VIOMMU_S_OK);
