@@ -95,8 +95,10 @@ void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry *ent
 {
     unsigned behind = leaf->n - pos;
 
-    memmove(&leaf->keys[pos + 1], &leaf->keys[pos], behind * sizeof(leaf->keys[0]));
-    memmove(&leaf->payload[pos + 1], &leaf->payload[pos], behind * sizeof(leaf->payload[0]));
+    if (behind > 0) {
+        memmove(&leaf->keys[pos + 1], &leaf->keys[pos], behind * sizeof(leaf->keys[0]));
+        memmove(&leaf->payload[pos + 1], &leaf->payload[pos], behind * sizeof(leaf->payload[0]));
+    }
     leaf->keys[pos] = entry->range.first;
     leaf->payload[pos] = (struct leaf_payload){
         .last = entry->range.last, .value = entry->value, .flags = entry->flags, .tag = entry->tag};

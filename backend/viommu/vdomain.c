@@ -89,12 +89,10 @@ static void leave_record(const struct imap_entry *entry, void *ctx)
     mapped->bytes += range_size(entry->range);
 }
 
-void unmaps_finish(struct viommu *v)
+void unmaps_do(struct viommu *v)
 {
     struct unmaps todo = v->unmaps;
 
-    if (!todo.vd)
-        return;
     v->unmaps = (struct unmaps){.vd = NULL};
     spaces_unmap(v, todo.vd, &todo.mapped);
     forget_mappings(v, todo.vd, todo.iova, unpin_entry);

@@ -142,7 +142,12 @@ enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd,
 enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova);
 
 /* Does what UNMAPs have left to be done: host, table, pins, in this order. */
-void unmaps_finish(struct viommu *v);
+void unmaps_do(struct viommu *v);
+static inline void unmaps_finish(struct viommu *v)
+{
+    if (v->unmaps.vd)
+        unmaps_do(v);
+}
 
 /* --- space.c: the host's side ------------------------------------------------------------------
  */

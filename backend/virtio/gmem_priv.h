@@ -179,14 +179,60 @@ struct window_spec {
 MUST_CHECK int window_new(struct gmem *m, const struct window_spec *spec, struct window **out);
 void window_destroy(struct gmem *m, struct window *w); /* unmaps; pinned or not */
 
-void window_pin(struct gmem *m, struct window *w);
+/* The first and the last pin change the books. */
+void window_pin_first(struct gmem *m, struct window *w);
+void window_unpin_last(struct gmem *m, struct window *w);
+void window_make_youngest(struct gmem *m, struct window *w);
+
+static inline void window_pin(struct gmem *m, struct window *w)
+{
+    if (w->pins > 0)
+        w->pins++;
+    else
+        window_pin_first(m, w);
+}
+
 /* The last pin of a grant window or a stale one ends the window. */
-void window_unpin(struct gmem *m, struct window *w);
+static inline void window_unpin(struct gmem *m, struct window *w)
+{
+    if (w->pins > 1)
+        w->pins--;
+    else if (w->pins == 1)
+        window_unpin_last(m, w);
+}
+
+static inline struct wlist *wlist_of(struct gmem *m, const struct window *w)
+{
+    return w->grant ? &m->temps : &m->idle;
+}
+
 /* It was used without a pin: now it is the youngest of its list. */
-void window_touch(struct gmem *m, struct window *w);
+static inline void window_touch(struct gmem *m, struct window *w)
+{
+    if (w->pins == 0 && wlist_of(m, w)->newest != w)
+        window_make_youngest(m, w);
+}
+
+static inline struct window **bucket_of(const struct gmem *m, uint64_t frame)
+{
+    return &m->buckets[((frame >> m->chunk_shift) * m->hash_key) >> m->bucket_shift];
+}
 
 /* The window of the grant map that serves accesses to the frame, or NULL. O(1). */
-struct window *window_of_frame(const struct gmem *m, uint64_t frame, bool write);
+static inline struct window *window_of_frame(const struct gmem *m, uint64_t frame, bool write)
+{
+    struct window *found = NULL;
+
+    for (struct window *w = *bucket_of(m, frame); w; w = w->next) {
+        if (frame < w->first || frame > w->last || (write && !w->writable))
+            continue;
+        found = w;
+        /* Reads stay with the older, read-only window: so a pin and its unpin choose the same. */
+        if (write || !w->writable)
+            break;
+    }
+    return found;
+}
 
 /*
  * The part of the grant map around `frame` that one new window could map: within the chunk, the

@@ -41,17 +41,10 @@ static void wlist_remove(struct wlist *list, struct window *w)
     w->older = w->newer = NULL;
 }
 
-static struct wlist *wlist_of(struct gmem *m, const struct window *w)
-{
-    return w->grant ? &m->temps : &m->idle;
-}
-
-void window_touch(struct gmem *m, struct window *w)
+void window_make_youngest(struct gmem *m, struct window *w)
 {
     struct wlist *list = wlist_of(m, w);
 
-    if (w->pins || list->newest == w)
-        return;
     if (w->older || w->newer || list->oldest == w)
         wlist_remove(list, w);
     wlist_add(list, w);
@@ -175,26 +168,6 @@ struct window *window_covering(const struct gmem *m, uint64_t first, uint64_t la
 }
 
 /* Map windows by frame */
-
-static struct window **bucket_of(const struct gmem *m, uint64_t frame)
-{
-    return &m->buckets[((frame >> m->chunk_shift) * m->hash_key) >> m->bucket_shift];
-}
-
-struct window *window_of_frame(const struct gmem *m, uint64_t frame, bool write)
-{
-    struct window *found = NULL;
-
-    for (struct window *w = *bucket_of(m, frame); w; w = w->next) {
-        if (frame < w->first || frame > w->last || (write && !w->writable))
-            continue;
-        found = w;
-        /* Reads stay with the older, read-only window: so a pin and its unpin choose the same. */
-        if (write || !w->writable)
-            break;
-    }
-    return found;
-}
 
 void window_hole(struct gmem *m, uint64_t frame, bool write, struct window_spec *out)
 {
@@ -344,12 +317,11 @@ void window_destroy(struct gmem *m, struct window *w)
     pool_put(m, w);
 }
 
-void window_pin(struct gmem *m, struct window *w)
+void window_pin_first(struct gmem *m, struct window *w)
 {
     struct wlist *list = wlist_of(m, w);
 
-    if (w->pins++ > 0)
-        return;
+    w->pins = 1;
     if (w->older || w->newer || list->oldest == w)
         wlist_remove(list, w);
     m->held_pages += window_pages(w);
@@ -357,14 +329,8 @@ void window_pin(struct gmem *m, struct window *w)
     m->pinned_pages += window_pages(w);
 }
 
-void window_unpin(struct gmem *m, struct window *w)
+void window_unpin_last(struct gmem *m, struct window *w)
 {
-    if (w->pins > 1) {
-        w->pins--;
-        return;
-    }
-    if (w->pins == 0)
-        return;
     if (w->grant || w->stale) {
         window_destroy(m, w);
         return;

@@ -48,14 +48,16 @@ enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd, const struc
     return some_status();
 }
 
-void unmaps_finish(struct viommu *v)
-{
-}
-
 enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova)
 {
     PROVE(range_valid(iova));
     return some_status();
+}
+
+void unmaps_do(struct viommu *v)
+{
+    PROVE(v->unmaps.vd);
+    v->unmaps.vd = NULL;
 }
 
 size_t idmap_count(const struct idmap *map)
