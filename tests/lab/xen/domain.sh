@@ -33,13 +33,18 @@ now() {
 
 # wait_for SECONDS COMMAND...: runs the command until it succeeds. Under emulation everything
 # takes its time, so the lab never sleeps for a fixed time instead.
+# The command may wait as well: nothing is in a variable.
 wait_for() {
-    wait_for_end=$(($(now) + $1 * 100))
-    shift
-    until "$@"; do
-        [ "$(now)" -lt "$wait_for_end" ] || return 1
+    set -- "$(($(now) + $1 * 100))" "$@"
+    until wait_for_try "$@"; do
+        [ "$(now)" -lt "$1" ] || return 1
         sleep 0.1
     done
+}
+
+wait_for_try() {
+    shift 2
+    "$@"
 }
 
 # Nodes below a domain's data/ may be written by the domain itself and by dom0.

@@ -49,7 +49,7 @@ drv_number=0
 in_drv() {
     drv_number=$((drv_number + 1))
     xenstore-write "/local/domain/$drv/data/lab/run" "$drv_number $1"
-    if ! wait_node 90 "/local/domain/$drv/data/lab/ran" drv_answered; then
+    if ! wait_for 90 wait_node 20 "/local/domain/$drv/data/lab/ran" drv_answered; then
         drv_out="no answer from the driver domain to: $1"
         return 125
     fi
