@@ -517,8 +517,11 @@ static struct platform_driver endpoint_driver = {
 
 static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	/* All that the device has address lines for. */
-	return device_add_one(&pdev->dev, 28);
+	/*
+	 * The mediated device behind it takes all addresses. Fewer would not do: pcifront's bus
+	 * has windows over all memory, and Linux gives out no IOVAs in a bridge's windows.
+	 */
+	return device_add_one(&pdev->dev, 48);
 }
 
 static void edu_remove(struct pci_dev *pdev)

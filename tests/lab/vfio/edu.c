@@ -42,7 +42,7 @@
 #define EDU_REPEAT    0x10u /* only viommu_mdev: again and again until a run fails */
 #define EDU_BUFFER    0x40000u
 #define EDU_LIMIT     4095u /* QEMU ends itself when an access touches the buffer's end */
-#define EDU_ADDRESSES 28u   /* without dma_mask= */
+#define EDU_ADDRESSES 28u   /* without dma_mask=; viommu_mdev takes all */
 
 #define PCI_COMMAND        4
 #define PCI_COMMAND_MEMORY 2u
@@ -166,10 +166,11 @@ static void print_status(const struct edu *edu)
 
 static int dma_command(const struct edu *edu, char **argv, bool to_memory)
 {
+    bool wide = read32(edu, EDU_STATUS) != UINT32_MAX;
     uint64_t iova;
     uint64_t count;
 
-    if (number(argv[1], (UINT64_C(1) << EDU_ADDRESSES) - 1, &iova) ||
+    if (number(argv[1], wide ? UINT64_MAX : (UINT64_C(1) << EDU_ADDRESSES) - 1, &iova) ||
         number(argv[2], EDU_LIMIT - 1, &count))
         return -1;
     start(edu, iova, count, to_memory ? EDU_CMD_WRITE : 0);
