@@ -930,6 +930,55 @@ static void a_lost_connection_is_reported(void)
     }
 }
 
+/* A new connection has no watches, and hears of nothing that was before it. */
+static void lose_watches(struct fixture *t)
+{
+    while (t->f->n_watches > 0)
+        UT_EQ(t->xs.ops->unwatch(t->xs.ctx, t->f->watches[0].path, t->f->watches[0].token), 0);
+}
+
+static void another_connection_has_all_watches_and_looks_at_everything(void)
+{
+    struct fixture t;
+
+    setup_one(&t);
+    xs_fake_add_device(t.f, B, 8, 0);
+    UT_STR(look(&t), "appeared 8/0");
+    lose_watches(&t);
+    fe7(&t, "1"); /* as before: it starts over */
+    xs_fake_remove_device(t.f, B, 8, 0);
+    xs_fake_add_device(t.f, B, 9, 0);
+    UT_EQ(discover_reconnect(t.d), 0);
+    UT_STR(look(&t), "appeared 9/0; fe 7/0=1; vanished 8/0");
+    UT_STR(look(&t), "");
+    UT_EQ(t.f->n_watches, 3);
+    fe7(&t, "3");
+    UT_STR(look(&t), "fe 7/0=3");
+    put7(&t, "online", "0");
+    UT_STR(look(&t), "closing 7/0");
+    teardown(&t);
+}
+
+static void another_connection_that_is_lost_too_ends_no_device(void)
+{
+    static const enum xs_fake_op calls[] = {XS_FAKE_WATCH, XS_FAKE_LIST, XS_FAKE_READ};
+    struct fixture t;
+
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+        setup_one(&t);
+        lose_watches(&t);
+        t.f->fail_op = calls[i];
+        t.f->fail_at = 1;
+        t.f->fail_err = -EIO;
+        UT_EQ((int64_t)discover_reconnect(t.d), -EIO);
+        t.f->fail_at = 0;
+        UT_EQ(t.live, 1);
+        UT_EQ(discover_reconnect(t.d), 0);
+        UT_EQ(t.f->n_watches, 2);
+        teardown(&t);
+    }
+}
+
 static void the_quota_of_watches_leaves_devices_out_until_there_is_room(void)
 {
     struct fixture t;
@@ -1036,6 +1085,8 @@ int main(int argc, char **argv)
         UT_CASE(a_failing_look_ends_no_device),
         UT_CASE(a_failed_look_is_repeated),
         UT_CASE(a_lost_connection_is_reported),
+        UT_CASE(another_connection_has_all_watches_and_looks_at_everything),
+        UT_CASE(another_connection_that_is_lost_too_ends_no_device),
         UT_CASE(the_quota_of_watches_leaves_devices_out_until_there_is_room),
         UT_CASE(frontend_nodes_are_handed_on_as_they_are),
         UT_CASE(freeing_nothing_is_fine),
