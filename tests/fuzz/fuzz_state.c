@@ -216,8 +216,9 @@ static void start_over(struct life *l, struct fuzz_in *in)
     }
     fuzz_guest_check_free(g);
     FUZZ_CHECK(fuzz_guest_device(g, &g->config) == 0);
-    l->changed = false;
     frontend_connect(&l->f, in);
+    /* One that is refused at once has not written to the file. */
+    l->changed = l->changed && !device_connected(g->d);
 }
 
 static void step_death(struct life *l, unsigned changes, struct fuzz_in *in)
