@@ -25,7 +25,7 @@
 #include "xenstore/device.h"
 #include "xenstore/xs.h"
 
-#define DISCOVER_MAX_ENDPOINTS 256 /* per device; more are left out with a log line */
+#define DISCOVER_MAX_ENDPOINTS 4096 /* per device; more are left out with a log line */
 
 /*
  * Called from discover_run and discover_rescan only. They may use publish.h and xenstore, but must

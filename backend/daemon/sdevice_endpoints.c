@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A request to the worker about one endpoint. */
@@ -270,13 +271,21 @@ static void known_vanished(struct sdevice *dev, const struct known_endpoint *k)
         send_remove(dev, id, NULL, NULL);
 }
 
+static int compare_id(const void *key, const void *element)
+{
+    const uint32_t *id = key;
+    const struct xs_endpoint_node *node = element;
+
+    return (*id > node->id) - (*id < node->id);
+}
+
+/* They are sorted by id. */
 static const struct xs_endpoint_node *find_node(const struct sdevice *dev, uint32_t id)
 {
-    for (size_t i = 0; i < dev->xs->n_endpoints; i++) {
-        if (dev->xs->endpoints[i].id == id)
-            return &dev->xs->endpoints[i];
-    }
-    return NULL;
+    if (dev->xs->n_endpoints == 0)
+        return NULL;
+    return bsearch(&id, dev->xs->endpoints, dev->xs->n_endpoints, sizeof(dev->xs->endpoints[0]),
+                   compare_id);
 }
 
 static bool same_text(const struct known_endpoint *k, const struct xs_endpoint_node *node)

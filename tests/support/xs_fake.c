@@ -232,7 +232,7 @@ static int make_checked(struct xs_fake *f, struct xs_fake_tree *t, const char *p
 {
     struct xs_fake_node *node = tree_node(t, path);
 
-    if (!node && f->domid != 0 && owned_nodes(t, f->domid) >= XS_FAKE_NODES)
+    if (!node && f->domid != 0 && owned_nodes(t, f->domid) >= XS_FAKE_QUOTA)
         return -ENOSPC;
     *node_out = node ? node : tree_make(t, path, f->domid);
     return 0;

@@ -12,9 +12,10 @@
 
 #include "xenstore/xs.h"
 
-#define XS_FAKE_NODES   1000 /* quota of a driver domain, and the size of the tree */
+#define XS_FAKE_NODES   4500 /* of the tree: more than any device may have endpoints */
+#define XS_FAKE_QUOTA   1000 /* of a driver domain */
 #define XS_FAKE_WATCHES 128
-#define XS_FAKE_EVENTS  4096
+#define XS_FAKE_EVENTS  8192
 #define XS_FAKE_VALUE   3072
 
 enum xs_fake_op {

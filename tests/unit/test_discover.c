@@ -670,7 +670,7 @@ static void the_number_of_endpoints_is_limited(void)
         snprintf(node, sizeof(node), "viommu/endpoint-%08x", i);
         put7(&t, node, "id=8 driver=soft");
     }
-    UT_STR(look(&t), "endpoints 7/0=256");
+    UT_STR(look(&t), "endpoints 7/0=4096");
     UT_EQ(t.warnings, 1);
     teardown(&t);
 }
