@@ -42,3 +42,8 @@ EXTRA_DIST += tests/host_faults.tap
 # What a worker may not do, and what it costs; the attacks themselves are unit tests.
 TESTS += tests/sandbox.tap tests/broker.tap tests/unit-file.tap
 EXTRA_DIST += tests/sandbox.tap tests/broker.tap tests/unit-file.tap
+
+# A guest that attacks, and another one that must not notice.
+TESTS += tests/hostile_ring.tap tests/hostile_setup.tap tests/hostile_end.tap tests/hostile_volume.tap
+EXTRA_DIST += tests/hostile_ring.tap tests/hostile_setup.tap tests/hostile_end.tap \
+	tests/hostile_volume.tap tests/support/hostile.sh

@@ -339,7 +339,7 @@ static void make_available(struct frontend *fe, unsigned queue, uint16_t head)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-static bool take_used(struct frontend *fe, unsigned queue, uint32_t *id_out, uint32_t *len_out)
+bool fe_take_used(struct frontend *fe, unsigned queue, uint32_t *id_out, uint32_t *len_out)
 {
     struct fe_queue *q = &fe->queue[queue];
     uint8_t *used = ring_page(fe, queue, 2);
@@ -476,7 +476,7 @@ int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answe
     r = fx_channel_notify(&fe->queue[0].channel);
     if (r)
         return r;
-    while (!take_used(fe, 0, &id, used_out)) {
+    while (!fe_take_used(fe, 0, &id, used_out)) {
         uint64_t now = loop_now_ms();
 
         if (now >= deadline)
@@ -500,7 +500,7 @@ int fe_event(struct frontend *fe, int timeout_ms, uint8_t out[24])
     uint32_t id, len;
     int r;
 
-    while (!take_used(fe, 1, &id, &len)) {
+    while (!fe_take_used(fe, 1, &id, &len)) {
         uint64_t now = loop_now_ms();
 
         if (now >= deadline)
@@ -672,11 +672,15 @@ static void add_transport_runs(struct frontend *fe)
     }
 }
 
-static int prepare(struct frontend *fe, const struct fe_start *how)
+int fe_prepare(struct frontend *fe, const struct fe_start *how)
 {
     uint32_t verdict;
-    int r = take_features(fe, how);
+    int r = fe_write_node(fe, "state", "1");
 
+    if (r == 0)
+        r = fe_wait_backend(fe, 1u << 2, NULL);
+    if (r == 0)
+        r = take_features(fe, how);
     fe->connected = false;
     /* What an earlier connection that the backend ended left behind: nothing maps it any more. */
     if (r == 0 && fe->refs[FE_PAGE_CONTROL])
@@ -702,18 +706,12 @@ static int prepare(struct frontend *fe, const struct fe_start *how)
     return write_transport_nodes(fe, how->rings_in_map);
 }
 
-int fe_start(struct frontend *fe, const struct fe_start *how, char *why, size_t why_size)
+int fe_connect(struct frontend *fe, char *why, size_t why_size)
 {
     unsigned state;
-    int r = fe_write_node(fe, "state", "1");
+    int r = fe_write_node(fe, "state", "3");
 
     *why = '\0';
-    if (r == 0)
-        r = fe_wait_backend(fe, 1u << 2, NULL);
-    if (r == 0)
-        r = prepare(fe, how);
-    if (r == 0)
-        r = fe_write_node(fe, "state", "3");
     if (r == 0)
         r = fe_wait_backend(fe, 1u << 4 | 1u << 5 | 1u << 6, &state);
     if (r)
@@ -727,7 +725,16 @@ int fe_start(struct frontend *fe, const struct fe_start *how, char *why, size_t 
     if (get_word(fe, B_MAGIC) != MAGIC_CONTROL)
         return -EPROTO;
     fe->connected = true;
-    r = fe_write_node(fe, "state", "4");
+    return fe_write_node(fe, "state", "4");
+}
+
+int fe_start(struct frontend *fe, const struct fe_start *how, char *why, size_t why_size)
+{
+    int r = fe_prepare(fe, how);
+
+    *why = '\0';
+    if (r == 0)
+        r = fe_connect(fe, why, why_size);
     return r || how->no_driver_ok ? r : fe_driver_init(fe);
 }
 

@@ -82,6 +82,10 @@ struct fe_start {
 };
 MUST_CHECK int fe_start(struct frontend *fe, const struct fe_start *how, char *why,
                         size_t why_size);
+/* The same in steps, for who wants to do something in between: up to the nodes that state 3 goes
+ * with; from there to state 4; and fe_driver_init. */
+MUST_CHECK int fe_prepare(struct frontend *fe, const struct fe_start *how);
+MUST_CHECK int fe_connect(struct frontend *fe, char *why, size_t why_size);
 /* Reset, state 5, wait for 6, state 6, revoke what the transport granted. */
 MUST_CHECK int fe_stop(struct frontend *fe);
 
@@ -108,6 +112,9 @@ uint64_t fe_grant_address(const struct frontend *fe, uint32_t page);
 /* Sends one request; copies up to `writable` bytes of the answer. Returns the used length. */
 MUST_CHECK int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answer,
                           size_t writable, uint32_t *used_out);
+
+/* The next used element of a queue, for who fills rings by hand. False: there is none. */
+bool fe_take_used(struct frontend *fe, unsigned queue, uint32_t *id_out, uint32_t *len_out);
 
 /* The next fault report, waiting up to timeout_ms; -ETIMEDOUT when there is none. */
 MUST_CHECK int fe_event(struct frontend *fe, int timeout_ms, uint8_t out[24]);
