@@ -44,7 +44,7 @@ static void next_bytes(uint32_t ref, size_t offset, size_t len)
 
     PROVE(len > 0 && offset < 4096 && len <= 4096 - offset);
     PROVE(copied + len <= wanted);
-    PROVE((uint64_t)ref == (gpa & ~GMEM_GRANT_BIT) >> 12 && offset == gpa % 4096);
+    PROVE((uint64_t)ref == (gpa & ~GMEM_GRANT_BIT) >> 12 && offset == (gpa & 4095));
     copied += len;
 }
 

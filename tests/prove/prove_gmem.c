@@ -38,15 +38,15 @@ void qsort(void *base, size_t n, size_t size, int (*compare)(const void *, const
 
 static bool run_valid(const struct gmem_run *r)
 {
-    unsigned __int128 end = (unsigned __int128)r->address + (unsigned __int128)r->pages * 4096;
+    unsigned __int128 end = (unsigned __int128)r->address + ((unsigned __int128)r->pages << 12);
 
-    return r->pages > 0 && r->address % 4096 == 0 && end <= GMEM_GRANT_BIT && r->first_ref != 0 &&
+    return r->pages > 0 && (r->address & 4095) == 0 && end <= GMEM_GRANT_BIT && r->first_ref != 0 &&
            (uint64_t)r->first_ref + r->pages - 1 <= UINT32_MAX;
 }
 
 static bool run_has(const struct gmem_run *r, uint64_t addr)
 {
-    return addr >= r->address && (addr - r->address) / 4096 < r->pages;
+    return addr >= r->address && (addr - r->address) >> 12 < r->pages;
 }
 
 static bool map_valid(const struct gmem_run *runs, size_t n)
@@ -86,7 +86,7 @@ static bool all_reachable(const struct gmem_run *runs, size_t n, struct range gp
 
         for (size_t i = 0; i < MOST; i++) {
             if (!found && i < n && run_has(&runs[i], at) && (!write || !runs[i].read_only)) {
-                uint64_t last = runs[i].address + (uint64_t)runs[i].pages * 4096 - 1;
+                uint64_t last = runs[i].address + ((uint64_t)runs[i].pages << 12) - 1;
 
                 if (last >= gpa.last)
                     return true;
