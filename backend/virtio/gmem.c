@@ -282,15 +282,19 @@ int gmem_pin(struct gmem *m, struct range gpa, bool write)
 void gmem_unpin(struct gmem *m, struct range gpa, bool write)
 {
     uint64_t first = gmem_page(gpa.first), last = gmem_page(gpa.last);
+    struct window *w;
 
     if (gmem_is_grant(gpa.first)) {
-        struct window *w = window_of_refs(m, first, last, write);
-
+        w = window_of_refs(m, first, last, write);
         if (w)
             window_unpin(m, w);
-    } else {
-        unpin_frames(m, first, last, write, false);
+        return;
     }
+    w = window_of_frame(m, first, write);
+    if (LIKELY(w && last <= w->last))
+        window_unpin(m, w);
+    else
+        unpin_frames(m, first, last, write, false);
 }
 
 int gmem_segment(struct gmem *m, struct range gpa, bool write, void **hva_out, uint64_t *len_out)

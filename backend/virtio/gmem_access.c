@@ -180,7 +180,7 @@ static int access_all(struct gmem *m, struct access *a)
  * Such a window is proof: it maps granted pages of the map with this access, or it would have gone
  * with the map that had them.
  */
-static uint8_t *in_one_window(struct gmem *m, uint64_t gpa, size_t len, bool write)
+static inline uint8_t *in_one_window(struct gmem *m, uint64_t gpa, size_t len, bool write)
 {
     uint64_t frame = gmem_frame(gpa), room;
     struct window *w;

@@ -180,24 +180,47 @@ int virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain)
     return 1;
 }
 
-/* Copies between buf and the pieces from `piece` on, `len` bytes in all; the chain has them. */
-static int copy_pieces(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf, size_t len,
-                       bool write)
+static int copy_failed(struct virtqueue *vq, int r)
+{
+    return vq_break(vq, r == -EFAULT ? "buffer that is not the guest's memory"
+                                     : "buffer that the host could not reach");
+}
+
+static inline int copy_piece(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf,
+                             size_t n, bool write)
+{
+    int r = write ? gmem_write(vq->mem, piece->addr, buf, n)
+                  : gmem_read(vq->mem, piece->addr, buf, n);
+
+    return LIKELY(r == 0) ? 0 : copy_failed(vq, r);
+}
+
+static int copy_all_pieces(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf,
+                           size_t len, bool write)
 {
     while (len > 0) {
         size_t n = piece->len < len ? piece->len : len;
-        int r = write ? gmem_write(vq->mem, piece->addr, buf, n)
-                      : gmem_read(vq->mem, piece->addr, buf, n);
+        int r = copy_piece(vq, piece, buf, n, write);
 
-        if (r == -EFAULT)
-            return vq_break(vq, "buffer that is not the guest's memory");
         if (r < 0)
-            return vq_break(vq, "buffer that the host could not reach");
+            return r;
         buf += n;
         len -= n;
         piece++;
     }
     return 0;
+}
+
+/*
+ * Copies between buf and the pieces from `piece` on, `len` bytes in all; the chain has them. Mostly
+ * it is one.
+ */
+static inline int copy_pieces(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf,
+                              size_t len, bool write)
+{
+    if (LIKELY(len > 0 && len <= piece->len))
+        return copy_piece(vq, piece, buf, len, write);
+    return copy_all_pieces(vq, piece, buf, len, write);
 }
 
 static bool chain_current(const struct virtqueue *vq, const struct vq_chain *chain)
