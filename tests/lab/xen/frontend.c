@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "frontend_device.h"
+#include "frontend_hostile.h"
 #include "frontend_vfio.h"
 
 #include <stdio.h>
@@ -169,7 +170,7 @@ static void test_discovery(void)
 }
 
 /* Tries a connection with something wrong in it; the backend must say why and start afresh. */
-static void check_connection_refused(const char *what)
+void check_connection_refused(const char *what)
 {
     char *error;
     bool started = connection_start();
@@ -223,7 +224,7 @@ static void start_device(void)
     }
 }
 
-static void restart_device(const char *what)
+void restart_device(const char *what)
 {
     uint32_t status = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK;
 
@@ -710,7 +711,7 @@ static void test_broken_ring(void)
 
 /* ---- the device: ending, starting over ------------------------------------------------------ */
 
-static bool connection_revoke(void)
+bool connection_revoke(void)
 {
     bool all = page_revoke(&control_page);
 
@@ -831,6 +832,7 @@ static void run_device(void)
     test_discovery();
     connection_open();
     test_refused_connections();
+    hostile_nodes();
     test_connect();
     start_device();
     test_probe();
@@ -852,6 +854,9 @@ static void run_device(void)
     test_bypass();
     test_reset();
     test_broken_ring();
+    hostile_rings();
+    hostile_control();
+    hostile_channels();
     test_close();
     test_second_connection();
     test_start_over();

@@ -314,6 +314,32 @@ destroy_limit() {
     comment "$name: xl list alone takes $took cs on this machine"
 }
 
+# Guests that are destroyed before they have said anything, and in the middle of the handshake: paused
+# ones, for which dom0 writes what a frontend would.
+destroy_early() {
+    name=early
+    write_guest_config $name pvh
+    for early_step in "in state 1" "right after state 3"; do
+        check "$early_step: xl creates a paused guest" xl create -p /tmp/$name.cfg
+        guest=$(xl domid $name)
+        check "$early_step: its device is offered" nodes_are_offered
+        [ "$early_step" = "in state 1" ] ||
+            xenstore-write "$fe/viommu-version" 1 "$fe/viommu-features" 0x300000004 \
+                "$fe/viommu-control" "ref=9 port=1" \
+                "$fe/viommu-queue-0" "size=16 desc=0x8000000000009000 driver=0x800000000000a000 device=0x800000000000b000 port=2" \
+                "$fe/viommu-queue-1" "size=16 desc=0x8000000000009000 driver=0x800000000000a000 device=0x800000000000b000 port=3" \
+                "$fe/state" 3
+        check "$early_step: xl destroy ends it" xl destroy $name
+        check "$early_step: the guest is gone from xl list" gone $name
+        check "$early_step: the driver domain's nodes of it are gone" wait_for 5 no_node "$be"
+        check "$early_step: the daemon has no device of it" in_drv "! viommuctl list | grep $guest/0"
+    done
+}
+
+nodes_are_offered() {
+    nodes_are_there && wait_node 20 "$be/state" store_is "$be/state" 2
+}
+
 gone() {
     ! in_list "$1"
 }
@@ -349,6 +375,7 @@ part() {
 if part user; then
     run_guest pvh1 pvh
     run_guest pv1 pv
+    [ "$mode" = platform ] || destroy_early
 fi
 if [ "$mode" = device ] && { part linux || part recover; }; then
     # Without the first part only its functions.
