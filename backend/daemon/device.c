@@ -248,8 +248,10 @@ int device_map_rings(struct device *d, char *why, size_t why_size)
 
 void device_unmap_rings(struct device *d)
 {
+    gmem_begin(d->mem);
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++)
         d->vq[q] = virtqueue_free(d->vq[q]);
+    gmem_end(d->mem);
 }
 
 /* Lets go of everything of the guest; also what a failed connect leaves. */
@@ -356,8 +358,11 @@ void device_disconnect(struct device *d)
         return;
     d->running = false;
     statefile_end(d->file);
+    /* All windows at once. */
+    gmem_begin(d->mem);
     viommu_reset(d->viommu);
     device_forget_guest(d);
+    gmem_end(d->mem);
     d->connected = false;
 }
 
@@ -392,7 +397,9 @@ bool device_start(struct device *d)
 void device_reset(struct device *d)
 {
     d->running = false;
+    gmem_begin(d->mem);
     viommu_reset(d->viommu);
+    gmem_end(d->mem);
     /* The features were settled by the frontend's node, for the whole connection (protocol 4.1). */
     if (viommu_set_features(d->viommu, d->connection.features & VIOMMU_F_ALL))
         log_err("features that were accepted are refused after a reset");
@@ -442,23 +449,20 @@ void device_break(struct device *d, const char *what, const char *why)
 /* --- request queue -----------------------------------------------------------------------------
  */
 
-/* Carries out the request in `chain`: 0 or -EPROTO. */
-static int request_serve(struct device *d, const struct vq_chain *chain)
+/* Carries out the oldest request in flight: 0 or -EPROTO. */
+static int request_serve(struct device *d, const struct device_request *request)
 {
+    const struct vq_chain *chain = &request->chain;
     struct virtqueue *vq = d->vq[VIOMMU_QUEUE_REQUEST];
     struct statefile_answer answer = {.type = 0};
-    uint8_t req[VIOMMU_REQ_MAX];
     size_t used;
-    int n;
 
-    n = virtqueue_read(vq, chain, req, sizeof(req));
-    if (n < 0)
-        return n;
     statefile_request_begin(d->file);
-    used = viommu_request(d->viommu, req, (size_t)n, chain->writable, d->reply);
+    used = viommu_request(d->viommu, request->bytes, request->len, chain->writable, d->reply);
     if (used > 0)
-        answer = (struct statefile_answer){
-            .type = req[0], .status = d->reply[used - VIOMMU_TAIL_SIZE], .used = (uint32_t)used};
+        answer = (struct statefile_answer){.type = request->bytes[0],
+                                           .status = d->reply[used - VIOMMU_TAIL_SIZE],
+                                           .used = (uint32_t)used};
     statefile_request_done(d->file, &answer, virtqueue_position(vq));
     if (used > 0) {
         int rc = virtqueue_write(vq, chain, d->reply, used);
@@ -468,6 +472,56 @@ static int request_serve(struct device *d, const struct vq_chain *chain)
     }
     virtqueue_push(vq, chain, (uint32_t)used);
     return 0;
+}
+
+/* Pops up to `max` chains: their number. 0 or -EPROTO in *rc_out: there are no more. */
+static unsigned requests_pop(struct device *d, unsigned max, int *rc_out)
+{
+    struct virtqueue *vq = d->vq[VIOMMU_QUEUE_REQUEST];
+    bool hints = gmem_fetches(d->mem);
+    unsigned n = 0;
+
+    for (; n < max && n < VIRTQUEUE_AHEAD; n++) {
+        struct vq_chain *chain = &d->ahead[n].chain;
+
+        *rc_out = virtqueue_pop_ahead(vq, chain);
+        if (*rc_out <= 0)
+            break;
+        if (hints)
+            virtqueue_want(vq, chain, VIOMMU_REQ_MAX, viommu_reply_max(d->viommu));
+    }
+    gmem_fetch(d->mem);
+    return n;
+}
+
+/*
+ * The same, and copies the requests. What they need of grants (their buffers, then the pages that
+ * MAPs name) is mapped ahead, by one call of the platform each. What breaks the ring concerns only
+ * what is behind the requests that are returned.
+ */
+static unsigned requests_take(struct device *d, unsigned max, int *rc_out)
+{
+    struct virtqueue *vq = d->vq[VIOMMU_QUEUE_REQUEST];
+    bool hints = gmem_fetches(d->mem);
+    unsigned n = requests_pop(d, max, rc_out);
+
+    for (unsigned i = 0; i < n; i++) {
+        struct device_request *request = &d->ahead[i];
+        int len = virtqueue_read(vq, &request->chain, request->bytes, VIOMMU_REQ_MAX);
+        struct range gpa;
+        bool write;
+
+        if (len < 0) {
+            *rc_out = len;
+            n = i;
+            break;
+        }
+        request->len = (size_t)len;
+        if (hints && viommu_request_pins(d->viommu, request->bytes, request->len, &gpa, &write))
+            gmem_want_pin(d->mem, gpa, write);
+    }
+    gmem_fetch(d->mem);
+    return n;
 }
 
 void device_publish(struct device *d, unsigned queue)
@@ -483,21 +537,25 @@ void device_publish(struct device *d, unsigned queue)
 static bool requests_run(struct device *d)
 {
     struct virtqueue *vq = d->vq[VIOMMU_QUEUE_REQUEST];
-    struct vq_chain chain;
     unsigned done = 0;
     int rc = 1;
 
     virtqueue_no_kicks(vq);
     gmem_begin(d->mem);
     viommu_batch_begin(d->viommu);
-    while (done < d->config.budget) {
-        rc = virtqueue_pop(vq, &chain);
-        if (rc <= 0)
-            break;
-        rc = request_serve(d, &chain);
-        if (rc)
-            break;
-        done++;
+    while (rc > 0 && done < d->config.budget) {
+        unsigned n = requests_take(d, d->config.budget - done, &rc);
+
+        /* Strictly in the order of the ring. */
+        for (unsigned i = 0; i < n; i++) {
+            int served = request_serve(d, &d->ahead[i]);
+
+            if (served) {
+                rc = served;
+                break;
+            }
+            done++;
+        }
     }
     /* Before the driver sees an answer: the host lets go of what was unmapped, then we do; what it
      * got back it may revoke (protocol 5). */

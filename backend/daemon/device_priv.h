@@ -21,12 +21,20 @@
 
 #include <endian.h>
 
+/* A request that was taken off the ring: its bytes are copied once. */
+struct device_request {
+    struct vq_chain chain;
+    size_t len; /* of what was copied */
+    uint8_t bytes[VIOMMU_REQ_MAX];
+};
+
 struct device {
     struct device_config config;
     struct device_host host;
     struct gmem *mem;
     struct viommu *viommu;
     uint8_t *reply; /* viommu_reply_max() bytes */
+    struct device_request ahead[VIRTQUEUE_AHEAD];
 
     bool connected;
     bool running;

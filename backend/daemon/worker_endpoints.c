@@ -243,8 +243,12 @@ fail:
 
 int worker_endpoint_remove(struct worker *w, uint32_t id)
 {
-    int r = viommu_endpoint_remove(device_viommu(w->device), id);
+    int r;
 
+    /* The windows of a vdomain that ends with it go at once. */
+    gmem_begin(device_gmem(w->device));
+    r = viommu_endpoint_remove(device_viommu(w->device), id);
+    gmem_end(device_gmem(w->device));
     if (r == 0)
         free_endpoint(idmap_remove(w->endpoints, id));
     return r;

@@ -236,6 +236,7 @@ static json_t *new_memory(struct worker *w, int *r)
     put_count(obj, r, "maps", stats.maps);
     put_count(obj, r, "unmaps", stats.unmaps);
     put_count(obj, r, "copies", stats.copies);
+    put_count(obj, r, "calls", stats.calls);
     put_count(obj, r, "replaced", stats.replaced);
     put_count(obj, r, "refused", stats.refused);
     return obj;

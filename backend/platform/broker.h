@@ -4,8 +4,10 @@
  * granted to this domain; a broker is a process that may, and maps for one guest only: its requests
  * have no room for another one's name.
  *
- * A worker asks over a SOCK_SEQPACKET socket, one message and one answer for each map or unmap
- * whatever its size. To the broker every message is hostile.
+ * A worker asks over a SOCK_SEQPACKET socket: one message and one answer for all the windows that a
+ * batch of requests maps, and one for all that it unmaps, whatever their sizes. An unmap is
+ * answered when it is done, since the guest may revoke once it hears of it. To the broker every
+ * message is hostile.
  */
 #ifndef VIOMMU_BACKEND_PLATFORM_BROKER_H
 #define VIOMMU_BACKEND_PLATFORM_BROKER_H
@@ -17,27 +19,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BROKER_MAX_PAGES 65536u /* in one map */
+#define BROKER_MAX_PAGES   65536u /* in all windows of a message */
+#define BROKER_MAX_WINDOWS 256u   /* in one map */
 
 enum broker_op {
     BROKER_FILE = 1, /* -> the file to map from, if the platform has one */
-    BROKER_MAP,      /* refs[n] -> id, and what the platform needs to reach the pages */
-    BROKER_UNMAP,    /* id: the worker has let go of its mapping */
+    BROKER_MAP,      /* broker_map_item[n], u32 refs[] -> broker_mapped[n], and what the platform
+                        needs to reach the pages: u32 words[] */
+    BROKER_UNMAP,    /* u32 ids[n]: the worker has let go of its mappings */
 };
 
 struct broker_request {
     uint32_t op;
-    uint32_t n;        /* BROKER_MAP: pages, else 0 */
-    uint32_t writable; /* BROKER_MAP: 0 or 1, else 0 */
-    uint32_t id;       /* BROKER_UNMAP, else 0 */
+    uint32_t n; /* BROKER_MAP, BROKER_UNMAP: windows, else 0 */
+};
+
+struct broker_map_item {
+    uint32_t n; /* pages */
+    uint32_t writable;
 };
 
 struct broker_reply {
-    int32_t status; /* 0 or -errno */
+    int32_t status; /* 0 or -errno; of a BROKER_UNMAP the first that failed, and all were tried */
+    uint32_t n;     /* broker_mapped behind it */
+};
+
+struct broker_mapped {
+    int32_t status; /* 0 or -errno, and then the rest is 0 */
     uint32_t id;
+    uint64_t offset; /* in the file */
     uint32_t n_words;
     uint32_t pad;
-    uint64_t offset; /* in the file */
 };
 
 /* --- the supervisor's side -------------------------------------------------------------------- */
@@ -49,7 +61,8 @@ struct broker_window {
     uint64_t handle; /* the platform's name for it */
     uint64_t offset; /* where it is in the file */
     uint32_t n_words;
-    int fd; /* goes with the answer; -1: none. Owned by the caller. */
+    int fd; /* goes with the answer: one that all windows of it can be mapped from, if they are
+               writable or this one is not; -1: none. Owned by the caller. */
 };
 
 struct broker_ops {
@@ -79,15 +92,34 @@ MUST_CHECK int broker_socketpair(int sv[2]);
 
 /* --- the worker's side ------------------------------------------------------------------------ */
 
+/* A window to map. */
+struct broker_want {
+    const uint32_t *refs;
+    uint32_t n;
+    bool writable;
+    /* What came of it. */
+    int status; /* 0 or -errno of the broker; without 0 nothing of the rest */
+    uint32_t id;
+    uint64_t offset;
+    const uint32_t *words;
+    uint32_t n_words;
+};
+
 /*
- * One request and its answer. `words` has room for max_words; *fd_out (may be NULL) is -1 or a
- * descriptor. 0 or -errno of the broker or of the socket. Blocks for the answer.
+ * One message and its answer: up to BROKER_MAX_WINDOWS windows of BROKER_MAX_PAGES pages in all
+ * (more: -EINVAL). `words` has room for max_words, and the windows point there; *fd_out (may be
+ * NULL) is -1 or a descriptor. -errno of the socket or of a broker that makes no sense: then no
+ * window was mapped as far as the caller can know. Blocks for the answer.
  */
-MUST_CHECK int broker_call(int sock, const struct broker_request *request, const uint32_t *refs,
-                           struct broker_reply *reply, uint32_t *words, uint32_t max_words,
-                           int *fd_out);
+MUST_CHECK int broker_map(int sock, struct broker_want *wants, size_t n, uint32_t *words,
+                          size_t max_words, int *fd_out);
+
+/* How many of the first windows go into one message; 0: not even one. */
+size_t broker_fits(const struct broker_want *wants, size_t n);
+
+/* Any number; one message for BROKER_MAX_PAGES of them. The first failure. */
+MUST_CHECK int broker_unmap(int sock, const uint32_t *ids, size_t n);
 
 MUST_CHECK int broker_file(int sock); /* the descriptor, or -errno; -ENODEV: there is none */
-MUST_CHECK int broker_unmap(int sock, uint32_t id);
 
 #endif

@@ -154,14 +154,23 @@ static int fake_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writab
     return 0;
 }
 
+static struct window *find_window(struct platform *p, const void *addr, size_t n_pages)
+{
+    struct window *w;
+
+    LIST_FOREACH(w, &p->windows, link)
+    {
+        if (w->addr == addr && w->n_pages == n_pages)
+            return w;
+    }
+    log_err("fakexen: unmap of %zu pages that no map gave", n_pages);
+    return NULL;
+}
+
 /* The pages go before the hypervisor is told, so that a guest that revokes has them alone. */
-static void window_free(struct platform *p, struct window *w)
+static void window_free(struct window *w)
 {
     munmap(w->addr, w->n_pages * GRANT_PAGE_SIZE);
-    if (p->broker < 0)
-        call_unmap(p, w->map_id);
-    else if (broker_unmap(p->broker, (uint32_t)w->map_id) < 0)
-        log_err("fakexen: the broker does not unmap");
     LIST_REMOVE(w, link);
     free(w);
 }
@@ -169,16 +178,14 @@ static void window_free(struct platform *p, struct window *w)
 static void fake_unmap(void *ctx, void *addr, size_t n_pages)
 {
     struct platform *p = ctx;
-    struct window *w;
+    struct window *w = find_window(p, addr, n_pages);
+    uint64_t map_id;
 
-    LIST_FOREACH(w, &p->windows, link)
-    {
-        if (w->addr == addr && w->n_pages == n_pages) {
-            window_free(p, w);
-            return;
-        }
-    }
-    log_err("fakexen: unmap of %zu pages that no map gave", n_pages);
+    if (!w)
+        return;
+    map_id = w->map_id;
+    window_free(w);
+    call_unmap(p, map_id);
 }
 
 /* Statuses first, then the bytes of the pieces that come from the guest, one after another. */
@@ -263,44 +270,130 @@ static const struct grant_ops fake_grants = {
 
 /* ---- grants through a broker ---- */
 
-static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
-                        void **addr_out)
+/* 0 or -errno; the broker has mapped it. */
+static int window_add(struct platform *p, const struct broker_want *want, int mem_fd,
+                      void **addr_out)
 {
-    struct broker_request request = {
-        .op = BROKER_MAP, .n = (uint32_t)n_pages, .writable = writable};
-    struct platform *p = ctx;
-    cleanup_free uint32_t *pages = NULL;
-    cleanup_fd int mem_fd = -1;
-    struct broker_reply reply;
-    struct window *w;
+    struct window *w = calloc(1, sizeof(*w));
     int r;
 
-    if (n_pages == 0)
-        return -EINVAL;
-    if (n_pages > FX_MAP_MAX)
+    if (!w)
         return -ENOMEM;
-    w = calloc(1, sizeof(*w));
-    pages = calloc(n_pages, sizeof(*pages));
-    r = w && pages ? broker_call(p->broker, &request, refs, &reply, pages, request.n, &mem_fd)
-                   : -ENOMEM;
-    if (r == 0) {
-        r = reply.n_words == n_pages ? map_pages(mem_fd, pages, n_pages, writable, &w->addr)
-                                     : -EPROTO;
-        if (r < 0)
-            (void)!broker_unmap(p->broker, reply.id);
-    }
+    r = want->n_words == want->n ? map_pages(mem_fd, want->words, want->n, want->writable, &w->addr)
+                                 : -EPROTO;
     if (r < 0) {
         free(w);
-        return map_error(r);
+        return r;
     }
-    w->map_id = reply.id;
-    w->n_pages = n_pages;
+    w->map_id = want->id;
+    w->n_pages = want->n;
     LIST_INSERT_HEAD(&p->windows, w, link);
     *addr_out = w->addr;
     return 0;
 }
 
-static const struct grant_ops brokered_grants = {.map = brokered_map, .unmap = fake_unmap};
+/* As many as fit into one message: at least one, or 0. */
+static size_t brokered_map_some(struct platform *p, struct grant_window *windows, size_t n)
+{
+    struct broker_want wants[BROKER_MAX_WINDOWS];
+    uint32_t lost[BROKER_MAX_WINDOWS];
+    size_t some = 0, pages = 0, n_lost = 0;
+    cleanup_free uint32_t *words = NULL;
+    cleanup_fd int mem_fd = -1;
+    int r;
+
+    for (; some < n && some < BROKER_MAX_WINDOWS && windows[some].n_pages <= FX_MAP_MAX; some++)
+        wants[some] = (struct broker_want){.refs = windows[some].refs,
+                                           .n = (uint32_t)windows[some].n_pages,
+                                           .writable = windows[some].writable};
+    some = broker_fits(wants, some);
+    for (size_t i = 0; i < some; i++)
+        pages += wants[i].n;
+    if (some == 0)
+        return 0;
+    words = calloc(pages, sizeof(*words));
+    r = words ? broker_map(p->broker, wants, some, words, pages, &mem_fd) : -ENOMEM;
+    for (size_t i = 0; i < some; i++) {
+        int status = r < 0 ? r : wants[i].status;
+
+        if (status == 0) {
+            status = window_add(p, &wants[i], mem_fd, &windows[i].addr);
+            if (status < 0)
+                lost[n_lost++] = wants[i].id;
+        }
+        windows[i].status = map_error(status);
+    }
+    if (n_lost > 0)
+        (void)!broker_unmap(p->broker, lost, n_lost);
+    return some;
+}
+
+static void brokered_map_many(void *ctx, struct grant_window *windows, size_t n)
+{
+    while (n > 0) {
+        size_t some = brokered_map_some(ctx, windows, n);
+
+        if (some == 0) {
+            windows[0].status = windows[0].n_pages == 0 ? -EINVAL : -ENOMEM;
+            some = 1;
+        }
+        windows += some;
+        n -= some;
+    }
+}
+
+static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
+                        void **addr_out)
+{
+    struct grant_window w = {.refs = refs, .n_pages = n_pages, .writable = writable};
+
+    brokered_map_many(ctx, &w, 1);
+    if (w.status == 0)
+        *addr_out = w.addr;
+    return w.status;
+}
+
+static void brokered_unmap_some(struct platform *p, const struct grant_window *windows, size_t n)
+{
+    uint32_t ids[BROKER_MAX_WINDOWS];
+    size_t n_ids = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct window *w = find_window(p, windows[i].addr, windows[i].n_pages);
+
+        if (!w)
+            continue;
+        ids[n_ids++] = (uint32_t)w->map_id;
+        window_free(w);
+    }
+    if (n_ids > 0 && broker_unmap(p->broker, ids, n_ids) < 0)
+        log_err("fakexen: the broker does not unmap");
+}
+
+static void brokered_unmap_many(void *ctx, const struct grant_window *windows, size_t n)
+{
+    while (n > 0) {
+        size_t some = n < BROKER_MAX_WINDOWS ? n : BROKER_MAX_WINDOWS;
+
+        brokered_unmap_some(ctx, windows, some);
+        windows += some;
+        n -= some;
+    }
+}
+
+static void brokered_unmap(void *ctx, void *addr, size_t n_pages)
+{
+    const struct grant_window w = {.addr = addr, .n_pages = n_pages};
+
+    brokered_unmap_some(ctx, &w, 1);
+}
+
+static const struct grant_ops brokered_grants = {
+    .map = brokered_map,
+    .unmap = brokered_unmap,
+    .map_many = brokered_map_many,
+    .unmap_many = brokered_unmap_many,
+};
 
 static void channel_free(struct channel *c)
 {
@@ -413,8 +506,11 @@ static void fake_close(struct platform *p)
 {
     if (!p)
         return;
-    while (!LIST_EMPTY(&p->windows))
-        window_free(p, LIST_FIRST(&p->windows));
+    while (!LIST_EMPTY(&p->windows)) {
+        const struct window *w = LIST_FIRST(&p->windows);
+
+        (p->broker < 0 ? fake_unmap : brokered_unmap)(p, w->addr, w->n_pages);
+    }
     while (!LIST_EMPTY(&p->channels))
         fake_unbind(p, LIST_FIRST(&p->channels)->port);
     if (p->epoll_fd >= 0)

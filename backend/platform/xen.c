@@ -162,41 +162,36 @@ static int xen_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writabl
     return 0;
 }
 
-/* The mapping goes first: what the broker then forgets is unmapped in its call. */
-static int brokered_unmap(const struct platform *p, const struct window *w)
+static struct window **find_window(struct platform *p, const void *addr, size_t n_pages)
 {
-    int r;
-
-    (void)munmap(w->addr, (size_t)w->n_pages * GRANT_PAGE_SIZE);
-    r = broker_unmap(p->broker, w->broker_id);
-    errno = -r;
-    return r < 0 ? -1 : 0;
+    for (struct window **slot = &p->windows; *slot; slot = &(*slot)->next) {
+        if ((*slot)->addr == addr && (*slot)->n_pages == n_pages)
+            return slot;
+    }
+    log_err("unmap of %zu granted pages that no map gave", n_pages);
+    return NULL;
 }
 
-/* With exactly the count of its map, gntdev unmaps in this call, unless somebody else holds page
- * references (a VFIO pin): then it happens later and nobody says when. */
-static void window_free(struct platform *p, struct window **slot)
+static void window_forget(struct window **slot)
 {
     struct window *w = *slot;
-    int r = p->gnttab ? xengnttab_unmap(p->gnttab, w->addr, w->n_pages) : brokered_unmap(p, w);
 
-    if (r < 0)
-        log_err("cannot unmap %u granted pages: %s", w->n_pages, strerror(errno));
     *slot = w->next;
     free(w);
 }
 
+/* With exactly the count of its map, gntdev unmaps in this call, unless somebody else holds page
+ * references (a VFIO pin): then it happens later and nobody says when. */
 static void xen_unmap(void *ctx, void *addr, size_t n_pages)
 {
     struct platform *p = ctx;
+    struct window **slot = find_window(p, addr, n_pages);
 
-    for (struct window **slot = &p->windows; *slot; slot = &(*slot)->next) {
-        if ((*slot)->addr == addr && (*slot)->n_pages == n_pages) {
-            window_free(p, slot);
-            return;
-        }
-    }
-    log_err("unmap of %zu granted pages that no map gave", n_pages);
+    if (!slot)
+        return;
+    if (xengnttab_unmap(p->gnttab, addr, (*slot)->n_pages) < 0)
+        log_err("cannot unmap %zu granted pages: %s", n_pages, strerror(errno));
+    window_forget(slot);
 }
 
 static int copy_some(struct platform *p, const struct grant_copy *pieces, uint32_t n)
@@ -252,44 +247,133 @@ static const struct grant_ops xen_grants = {
 
 /* ---- grants through a broker ---- */
 
-static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
-                        void **addr_out)
+/* Maps what the broker has recorded: 0 or -errno. */
+static int window_add(struct platform *p, const struct broker_want *want, void **addr_out)
 {
-    struct broker_request request = {.op = BROKER_MAP, .writable = writable};
-    struct platform *p = ctx;
-    struct broker_reply reply;
-    struct window *w;
-    int r = check_count(n_pages);
+    struct window *w = calloc(1, sizeof(*w));
 
-    if (r < 0)
-        return r;
-    if (n_pages > BROKER_MAX_PAGES)
-        return -ENOMEM;
-    w = calloc(1, sizeof(*w));
     if (!w)
         return -ENOMEM;
-    request.n = w->n_pages = (uint32_t)n_pages;
-    r = broker_call(p->broker, &request, refs, &reply, NULL, 0, NULL);
-    if (r < 0) {
-        free(w);
-        return r == -EINVAL ? -EFAULT : r;
-    }
-    w->broker_id = reply.id;
-    w->addr = gntdev_map(p->gntdev, reply.offset, w->n_pages, writable);
+    w->addr = gntdev_map(p->gntdev, want->offset, want->n, want->writable);
     if (!w->addr) {
-        r = map_error(errno);
-        (void)!broker_unmap(p->broker, w->broker_id);
         free(w);
-        return r;
+        return map_error(errno);
     }
+    w->n_pages = want->n;
+    w->broker_id = want->id;
     w->next = p->windows;
     p->windows = w;
     *addr_out = w->addr;
     return 0;
 }
 
+/* One message for all, and one more for what could not be mapped then: it is for the guest to
+ * choose whether there is any. */
+static void brokered_map_some(struct platform *p, struct grant_window *windows,
+                              struct broker_want *wants, size_t n)
+{
+    uint32_t lost[BROKER_MAX_WINDOWS];
+    size_t n_lost = 0;
+    int r = broker_map(p->broker, wants, n, NULL, 0, NULL);
+
+    for (size_t i = 0; i < n; i++) {
+        int status = r < 0 ? r : wants[i].status;
+
+        windows[i].status = status == -EINVAL ? -EFAULT : status;
+        if (status < 0)
+            continue;
+        windows[i].status = window_add(p, &wants[i], &windows[i].addr);
+        if (windows[i].status < 0)
+            lost[n_lost++] = wants[i].id;
+    }
+    if (n_lost > 0)
+        (void)!broker_unmap(p->broker, lost, n_lost);
+}
+
+static void brokered_map_many(void *ctx, struct grant_window *windows, size_t n)
+{
+    struct broker_want wants[BROKER_MAX_WINDOWS];
+
+    while (n > 0) {
+        size_t some = 0;
+
+        while (some < n && some < BROKER_MAX_WINDOWS && windows[some].n_pages <= BROKER_MAX_PAGES) {
+            wants[some] = (struct broker_want){.refs = windows[some].refs,
+                                               .n = (uint32_t)windows[some].n_pages,
+                                               .writable = windows[some].writable};
+            some++;
+        }
+        some = broker_fits(wants, some);
+        if (some > 0) {
+            brokered_map_some(ctx, windows, wants, some);
+        } else {
+            windows[0].status = windows[0].n_pages == 0 ? -EINVAL : -ENOMEM;
+            some = 1;
+        }
+        windows += some;
+        n -= some;
+    }
+}
+
+static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
+                        void **addr_out)
+{
+    struct grant_window w = {.refs = refs, .n_pages = n_pages, .writable = writable};
+
+    brokered_map_many(ctx, &w, 1);
+    if (w.status == 0)
+        *addr_out = w.addr;
+    return w.status;
+}
+
+/* The mappings go first: what the broker then forgets is unmapped in its call, before it answers.
+ */
+static void brokered_unmap_some(struct platform *p, const struct grant_window *windows, size_t n)
+{
+    uint32_t ids[BROKER_MAX_WINDOWS];
+    size_t n_ids = 0;
+    int r = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct window **slot = find_window(p, windows[i].addr, windows[i].n_pages);
+
+        if (!slot)
+            continue;
+        (void)munmap(windows[i].addr, windows[i].n_pages * GRANT_PAGE_SIZE);
+        ids[n_ids++] = (*slot)->broker_id;
+        window_forget(slot);
+    }
+    if (n_ids > 0)
+        r = broker_unmap(p->broker, ids, n_ids);
+    if (r < 0)
+        log_err("the grant broker does not unmap: %s", strerror(-r));
+}
+
+static void brokered_unmap_many(void *ctx, const struct grant_window *windows, size_t n)
+{
+    while (n > 0) {
+        size_t some = n < BROKER_MAX_WINDOWS ? n : BROKER_MAX_WINDOWS;
+
+        brokered_unmap_some(ctx, windows, some);
+        windows += some;
+        n -= some;
+    }
+}
+
+static void brokered_unmap(void *ctx, void *addr, size_t n_pages)
+{
+    const struct grant_window w = {.addr = addr, .n_pages = n_pages};
+
+    brokered_unmap_some(ctx, &w, 1);
+}
+
 /* No copy: its hypercall names a domain, too, and mapping for the time of a copy does as well. */
-static const struct grant_ops brokered_grants = {.map = brokered_map, .unmap = xen_unmap};
+static const struct grant_ops brokered_grants = {
+    .map = brokered_map,
+    .unmap = brokered_unmap,
+    .map_many = brokered_map_many,
+    .unmap_many = brokered_unmap_many,
+};
 
 /* ---- event channels ---- */
 
@@ -378,8 +462,10 @@ static void xen_close(struct platform *p)
 {
     if (!p)
         return;
+    while (p->windows && p->gnttab)
+        xen_unmap(p, p->windows->addr, p->windows->n_pages);
     while (p->windows)
-        window_free(p, &p->windows);
+        brokered_unmap(p, p->windows->addr, p->windows->n_pages);
     while (p->channels)
         channel_free(p, &p->channels);
     if (p->evtchn)

@@ -130,13 +130,18 @@ static enum viommu_status map_entry(struct viommu *v, uint32_t id, const struct 
     return status == VIOMMU_S_OK ? vdomain_map(v, vd, entry) : status;
 }
 
-static enum viommu_status handle_map(struct viommu *v, const uint8_t *req)
+static struct imap_entry decode_map(const uint8_t *req)
 {
-    struct imap_entry entry = {
+    return (struct imap_entry){
         .range = {le64_load(req + VIOMMU_MAP_VIRT_START), le64_load(req + VIOMMU_MAP_VIRT_END)},
         .value = le64_load(req + VIOMMU_MAP_PHYS_START),
         .flags = le32_load(req + VIOMMU_MAP_FLAGS),
     };
+}
+
+static enum viommu_status handle_map(struct viommu *v, const uint8_t *req)
+{
+    struct imap_entry entry = decode_map(req);
 
     if (v->observer)
         entry.tag = v->observer->next_tag(v->observer_ctx);
@@ -255,6 +260,23 @@ void viommu_batch_end(struct viommu *v)
 {
     v->batch = false;
     unmaps_finish(v);
+}
+
+bool viommu_request_pins(const struct viommu *v, const uint8_t *req, size_t req_len,
+                         struct range *gpa_out, bool *write_out)
+{
+    uint64_t granule = viommu_granule(v);
+    struct imap_entry entry;
+
+    if (req_len < VIOMMU_MAP_SIZE || req[0] != VIOMMU_T_MAP)
+        return false;
+    entry = decode_map(req);
+    *write_out = (entry.flags & VIOMMU_MAP_F_WRITE) != 0;
+    return !(entry.flags & ~VIOMMU_MAP_F_MASK) && mapping_has_access(entry.flags) &&
+           range_valid(entry.range) && range_aligned(entry.range, granule) &&
+           (entry.value & (granule - 1)) == 0 &&
+           range_contains(v->config.input_range, entry.range) &&
+           range_moved(entry.range, entry.value, gpa_out);
 }
 
 /* --- a successor ------------------------------------------------------------------------------ */

@@ -157,6 +157,13 @@ size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint
 void viommu_batch_begin(struct viommu *v);
 void viommu_batch_end(struct viommu *v);
 
+/*
+ * Looks at a request before its turn: true if it is a MAP of sound form, which pins *gpa_out if it
+ * is not refused for what the device is like then. Changes nothing.
+ */
+bool viommu_request_pins(const struct viommu *v, const uint8_t *req, size_t req_len,
+                         struct range *gpa_out, bool *write_out);
+
 /* Host failure to guest verdict: the one place where the two meet. */
 enum viommu_status viommu_status_of_errno(int err);
 const char *viommu_status_name(unsigned status);

@@ -77,7 +77,8 @@ int gmem_new(struct gmem **out, const struct grant_ops *ops, void *ctx,
     m->pool = calloc(limits->max_windows, sizeof(*m->pool));
     m->buckets = calloc((size_t)1 << bits, sizeof(struct window *));
     m->refs = calloc(m->n_refs, sizeof(*m->refs));
-    r = m->pool && m->buckets && m->refs ? seed(m) : -ENOMEM;
+    m->dead = calloc(limits->max_windows, sizeof(*m->dead));
+    r = m->pool && m->buckets && m->refs && m->dead ? seed(m) : -ENOMEM;
     if (r < 0) {
         gmem_free(m);
         return r;
@@ -90,6 +91,7 @@ struct gmem *gmem_free(struct gmem *m)
 {
     if (!m)
         return NULL;
+    m->section++;
     while (m->areas) {
         struct area_record *area = m->areas;
 
@@ -101,10 +103,12 @@ struct gmem *gmem_free(struct gmem *m)
         if (m->pool[i].base)
             window_destroy(m, &m->pool[i]);
     }
+    gmem_flush(m);
     free(m->map.v);
     free(m->pool);
     free(m->buckets);
     free(m->refs);
+    free(m->dead);
     free(m);
     return NULL;
 }
@@ -408,6 +412,7 @@ void gmem_get_stats(const struct gmem *m, struct gmem_stats *out)
                                .maps = m->maps,
                                .unmaps = m->unmaps,
                                .copies = m->copies,
+                               .calls = m->calls,
                                .replaced = m->replaced,
                                .refused = m->refused};
 }

@@ -5,8 +5,8 @@
  *
  *  - a grant address: bit 63 set, reference in bits 12 to 43, bits 44 to 62 zero, page offset
  *    below; n pages are n consecutive references whose end stays below 2^32. A window is shared by
- *    the pins of the same reference run and access, and unmapped with the last of them. Nothing is
- *    cached.
+ *    the pins of the same reference run and access, and unmapped with the last of them or at the
+ *    end of the section (gmem_begin) that it is in. Nothing is cached longer.
  *  - an address in the grant map that the guest published: a sorted list of runs. Windows of
  *    runs persist within a budget: a pin in the steady state makes no system call. Windows that
  *    nothing pins are replaced, least recently used first, when the budget is short.
@@ -92,19 +92,32 @@ MUST_CHECK int gmem_area_map(struct gmem *m, struct range gpa, bool write, struc
 void gmem_area_unmap(struct gmem *m, struct gmem_area *area); /* twice and unmapped allowed */
 
 /*
- * Temporary windows: while such a section is open, windows that unpinned reads and writes of grant
- * addresses need may be kept; closing unmaps them. Without copy support this saves a map per
- * buffer in a batch of requests. Sections nest. Close it before the guest learns that the batch is
- * done (virtqueue_publish): it may revoke from then on.
+ * Sections: while one is open, windows of grant addresses that nothing pins any more, and those
+ * that unpinned reads and writes need, may be kept; unmaps of any kind may wait. Closing unmaps
+ * all of them, at once where the platform can (grant_ops.unmap_many). What a call answers does not
+ * depend on it: a window that is only kept goes when its room is needed. Sections nest. Close it
+ * before the guest learns that the batch is done (virtqueue_publish): it may revoke from then on.
  */
 void gmem_begin(struct gmem *m);
 void gmem_end(struct gmem *m);
+
+/*
+ * Ahead of a batch of requests, within a section: this range will be pinned (read, written). Only a
+ * hint, by values that are the guest's and unchecked. gmem_fetch then maps, at once, what of it are
+ * grant addresses without a window and fits; it does nothing where the platform has no
+ * grant_ops.map_many. A hint that was not used, or whose map failed, changes no answer.
+ */
+void gmem_want_pin(struct gmem *m, struct range gpa, bool write);
+void gmem_want_access(struct gmem *m, struct range gpa, bool write);
+void gmem_fetch(struct gmem *m);
+bool gmem_fetches(const struct gmem *m); /* false: hints are not worth the caller's time */
 
 struct gmem_stats {
     size_t pages;   /* mapped now */
     size_t windows; /* now, of all kinds */
     size_t pinned_pages;
-    uint64_t maps, unmaps, copies; /* platform calls; of maps those that succeeded */
+    uint64_t maps, unmaps, copies; /* windows (those that succeeded), and calls of copy */
+    uint64_t calls;                /* of the platform, in all; with a grant broker, messages */
     uint64_t replaced;             /* persistent windows thrown out for others */
     uint64_t refused;              /* -ENOMEM answers */
 };

@@ -75,6 +75,7 @@ static int access_by_copy(struct gmem *m, struct access *a, uint32_t ref, size_t
         n++;
     }
     m->copies++;
+    m->calls++;
     r = m->ops->copy(m->ctx, pieces, n);
     if (r == 0)
         access_advance(a, total);
@@ -251,6 +252,86 @@ void gmem_end(struct gmem *m)
 {
     if (m->section == 0 || --m->section > 0)
         return;
-    while (m->temps.oldest)
-        window_destroy(m, m->temps.oldest);
+    /* Still as in the section, so that all of it goes at once. */
+    m->section++;
+    (void)gmem_drop_temps(m);
+    m->section--;
+    m->n_wants = 0;
+}
+
+/* Windows ahead of their use */
+
+static bool want_known(const struct gmem *m, const struct want *want)
+{
+    /* The latest first: buffers of a batch lie beside each other. */
+    for (size_t i = m->n_wants; i-- > 0;) {
+        const struct want *w = &m->wants[i];
+
+        if (want->pin ? w->pin && w->first == want->first && w->last == want->last &&
+                            w->write == want->write
+                      : w->first <= want->first && w->last >= want->last && w->write >= want->write)
+            return true;
+    }
+    return false;
+}
+
+static void add_want(struct gmem *m, struct range gpa, bool write, bool pin, uint64_t max_pages)
+{
+    uint64_t first = gmem_page(gpa.first), last = gmem_page(gpa.last);
+    struct want want = {.first = (uint32_t)first, .write = write, .pin = pin};
+
+    if (!m->ops->map_many || !m->section || !gmem_is_grant(gpa.first) ||
+        gmem_check(m, gpa, write) < 0)
+        return;
+    if (last - first >= max_pages) {
+        if (pin)
+            return;
+        last = first + max_pages - 1;
+    }
+    want.last = (uint32_t)last;
+    if (m->n_wants < GMEM_MAX_WANTS && !want_known(m, &want))
+        m->wants[m->n_wants++] = want;
+}
+
+void gmem_want_pin(struct gmem *m, struct range gpa, bool write)
+{
+    add_want(m, gpa, write, true, m->limits.max_pin_pages);
+}
+
+void gmem_want_access(struct gmem *m, struct range gpa, bool write)
+{
+    /* As access_grant maps. */
+    add_want(m, gpa, write, false, GMEM_BATCH);
+}
+
+static bool want_there(const struct gmem *m, const struct want *w)
+{
+    return w->pin ? window_of_refs(m, w->first, w->last, w->write) != NULL
+                  : window_covering(m, w->first, w->first, w->write) != NULL;
+}
+
+bool gmem_fetches(const struct gmem *m)
+{
+    return m->ops->map_many != NULL;
+}
+
+void gmem_fetch(struct gmem *m)
+{
+    size_t n = 0, pages = 0, room = m->n_refs;
+
+    for (size_t i = 0; i < m->n_wants; i++) {
+        size_t more = m->wants[i].last - m->wants[i].first + 1u;
+
+        if (want_there(m, &m->wants[i]) || more > room - pages ||
+            !gmem_fits(m, pages + more, n + 1))
+            continue;
+        m->wants[n++] = m->wants[i];
+        pages += more;
+    }
+    m->n_wants = 0;
+    /* A single pin costs the same when it is made, and nothing if it is not. */
+    if (n == 0 || (n == 1 && m->wants[0].pin))
+        return;
+    gmem_make_room(m, pages, n);
+    windows_new(m, m->wants, n);
 }

@@ -182,6 +182,7 @@ int gmem_set_map(struct gmem *m, const struct gmem_run *runs, size_t n)
         free(next.v);
         return -EBUSY;
     }
+    m->section++;
     for (size_t i = 0; i < m->pool_used; i++) {
         struct window *w = &m->pool[i];
 
@@ -193,6 +194,8 @@ int gmem_set_map(struct gmem *m, const struct gmem_run *runs, size_t n)
             w->stale = !w->writable &&
                        backing_of(&next, w->first, w->last, w->first_ref) != BACKING_READ_ONLY;
     }
+    m->section--;
+    gmem_flush(m);
     free(m->map.v);
     m->map = next;
     return 0;

@@ -72,10 +72,18 @@ struct area_record {
     bool write;
 };
 
+/* A window that would be used: references of a grant address. */
+struct want {
+    uint32_t first, last;
+    bool write;
+    bool pin; /* exactly these references; else any window that covers them will do */
+};
+#define GMEM_MAX_WANTS 128u
+
 /*
- * pages and windows count what is mapped; held_pages and held_windows the part of it that cannot
- * be replaced (pinned windows, areas). held <= mapped <= limit - GMEM_RESERVE, except that one
- * temporary window of GMEM_RESERVE pages may come on top during one call.
+ * pages and windows count what is mapped, but for `dead`; held_pages and held_windows the part of
+ * it that cannot be replaced (pinned windows, areas). held <= mapped <= limit - GMEM_RESERVE,
+ * except that one temporary window of GMEM_RESERVE pages may come on top during one call.
  */
 struct gmem {
     const struct grant_ops *ops;
@@ -96,6 +104,10 @@ struct gmem {
     struct wlist idle;  /* map windows that nothing pins */
     struct wlist temps; /* grant windows kept for the section only */
     unsigned section;
+    struct grant_window *dead; /* gone but for their unmap: max_windows of room */
+    size_t n_dead, dead_pages;
+    struct want wants[GMEM_MAX_WANTS];
+    size_t n_wants;
     struct area_record *areas;
     uint32_t *refs; /* scratch for one call of map */
     size_t n_refs;
@@ -104,7 +116,7 @@ struct gmem {
     size_t pages, windows;
     size_t held_pages, held_windows;
     size_t pinned_pages;
-    uint64_t maps, unmaps, copies, replaced, refused;
+    uint64_t maps, unmaps, copies, calls, replaced, refused;
 };
 
 static inline uint64_t gmem_frame(uint64_t gpa)
@@ -163,7 +175,12 @@ void gmem_make_room(struct gmem *m, size_t pages, size_t windows);
 
 /* One call of the platform; counts. 0 or -errno. */
 int gmem_platform_map(struct gmem *m, const uint32_t *refs, size_t n, bool writable, void **out);
+/* Within a section this may wait for gmem_flush. */
 void gmem_platform_unmap(struct gmem *m, void *base, size_t n);
+/* What was to be unmapped is. */
+void gmem_flush(struct gmem *m);
+/* Ends all windows that are only kept for the section. False if there was nothing. */
+bool gmem_drop_temps(struct gmem *m);
 
 /* What a window shall map. */
 struct window_spec {
@@ -177,6 +194,9 @@ struct window_spec {
  * made. *out is set on success only.
  */
 MUST_CHECK int window_new(struct gmem *m, const struct window_spec *spec, struct window **out);
+/* New windows of grant addresses (n <= GMEM_MAX_WANTS, refs for all in m->refs), kept for the
+ * section: as many as the platform gives. */
+void windows_new(struct gmem *m, const struct want *wants, size_t n);
 void window_destroy(struct gmem *m, struct window *w); /* unmaps; pinned or not */
 
 /* The first and the last pin change the books. */
@@ -192,7 +212,7 @@ static inline void window_pin(struct gmem *m, struct window *w)
         window_pin_first(m, w);
 }
 
-/* The last pin of a grant window or a stale one ends the window. */
+/* The last pin of a stale window ends it; of a grant window, too, or else the section does. */
 static inline void window_unpin(struct gmem *m, struct window *w)
 {
     if (w->pins > 1)

@@ -217,24 +217,74 @@ void gmem_make_room(struct gmem *m, size_t pages, size_t windows)
 
 /* Life */
 
-int gmem_platform_map(struct gmem *m, const uint32_t *refs, size_t n, bool writable, void **out)
+void gmem_flush(struct gmem *m)
 {
-    int r = m->ops->map(m->ctx, refs, n, writable, out);
+    size_t n = m->n_dead;
 
-    if (r < 0)
-        return r;
+    if (n == 0)
+        return;
+    m->n_dead = m->dead_pages = 0;
+    if (m->ops->unmap_many && n > 1) {
+        m->calls++;
+        m->ops->unmap_many(m->ctx, m->dead, n);
+        return;
+    }
+    m->calls += n;
+    for (size_t i = 0; i < n; i++)
+        m->ops->unmap(m->ctx, m->dead[i].addr, m->dead[i].n_pages);
+}
+
+bool gmem_drop_temps(struct gmem *m)
+{
+    bool any = m->temps.oldest || m->n_dead > 0;
+
+    while (m->temps.oldest)
+        window_destroy(m, m->temps.oldest);
+    gmem_flush(m);
+    return any;
+}
+
+/* What waits for its unmap is mapped as well: no more than the limits in all. */
+static void make_room_in_fact(struct gmem *m, size_t pages, size_t windows)
+{
+    if (m->n_dead > 0 && (m->pages + m->dead_pages + pages > m->limits.max_pages ||
+                          m->windows + m->n_dead + windows > m->limits.max_windows))
+        gmem_flush(m);
+}
+
+static void count_map(struct gmem *m, size_t n)
+{
     m->maps++;
     m->pages += n;
     m->windows++;
-    return 0;
+}
+
+int gmem_platform_map(struct gmem *m, const uint32_t *refs, size_t n, bool writable, void **out)
+{
+    int r;
+
+    make_room_in_fact(m, n, 1);
+    m->calls++;
+    r = m->ops->map(m->ctx, refs, n, writable, out);
+    /* The host's limit may be lower than ours, and reached by what is only kept. */
+    if (r == -ENOMEM && gmem_drop_temps(m)) {
+        m->calls++;
+        r = m->ops->map(m->ctx, refs, n, writable, out);
+    }
+    if (r == 0)
+        count_map(m, n);
+    return r;
 }
 
 void gmem_platform_unmap(struct gmem *m, void *base, size_t n)
 {
-    m->ops->unmap(m->ctx, base, n);
     m->unmaps++;
     m->pages -= n;
     m->windows--;
+    m->dead[m->n_dead++] = (struct grant_window){.addr = base, .n_pages = n};
+    m->dead_pages += n;
+    if (!m->section || m->n_dead == m->limits.max_windows)
+        gmem_flush(m);
 }
 
 static struct window *pool_get(struct gmem *m)
@@ -252,6 +302,27 @@ static void pool_put(struct gmem *m, struct window *w)
 {
     *w = (struct window){.next = m->free};
     m->free = w;
+}
+
+static void window_insert(struct gmem *m, struct window *w, const struct window_spec *spec,
+                          void *base)
+{
+    *w = (struct window){.first = spec->first,
+                         .last = spec->last,
+                         .base = base,
+                         .first_ref = spec->first_ref,
+                         .grant = spec->grant,
+                         .writable = spec->writable,
+                         .serial = m->serial};
+    if (w->grant) {
+        w->priority = (uint32_t)gmem_random(m);
+        m->grants[w->writable] = tree_insert(m->grants[w->writable], w);
+    } else {
+        struct window **bucket = bucket_of(m, w->first);
+
+        w->next = *bucket;
+        *bucket = w;
+    }
 }
 
 int window_new(struct gmem *m, const struct window_spec *spec, struct window **out)
@@ -272,24 +343,45 @@ int window_new(struct gmem *m, const struct window_spec *spec, struct window **o
         pool_put(m, w);
         return r;
     }
-    *w = (struct window){.first = spec->first,
-                         .last = spec->last,
-                         .base = base,
-                         .first_ref = spec->first_ref,
-                         .grant = spec->grant,
-                         .writable = spec->writable,
-                         .serial = m->serial};
-    if (w->grant) {
-        w->priority = (uint32_t)gmem_random(m);
-        m->grants[w->writable] = tree_insert(m->grants[w->writable], w);
-    } else {
-        struct window **bucket = bucket_of(m, w->first);
-
-        w->next = *bucket;
-        *bucket = w;
-    }
+    window_insert(m, w, spec, base);
     *out = w;
     return 0;
+}
+
+void windows_new(struct gmem *m, const struct want *wants, size_t n)
+{
+    struct grant_window maps[GMEM_MAX_WANTS];
+    struct window *windows[GMEM_MAX_WANTS];
+    size_t pages = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        maps[i] = (struct grant_window){.refs = &m->refs[pages],
+                                        .n_pages = wants[i].last - wants[i].first + 1u,
+                                        .writable = wants[i].write,
+                                        .status = -ENOMEM};
+        for (size_t k = 0; k < maps[i].n_pages; k++)
+            m->refs[pages++] = wants[i].first + (uint32_t)k;
+    }
+    for (size_t i = 0; i < n; i++) {
+        windows[i] = pool_get(m);
+        if (!windows[i])
+            n = i;
+    }
+    make_room_in_fact(m, pages, n);
+    m->calls++;
+    m->ops->map_many(m->ctx, maps, n);
+    for (size_t i = 0; i < n; i++) {
+        struct window_spec spec = {wants[i].first, wants[i].last, wants[i].first, true,
+                                   wants[i].write};
+
+        if (maps[i].status < 0) {
+            pool_put(m, windows[i]);
+            continue;
+        }
+        count_map(m, maps[i].n_pages);
+        window_insert(m, windows[i], &spec, maps[i].addr);
+        wlist_add(&m->temps, windows[i]);
+    }
 }
 
 void window_destroy(struct gmem *m, struct window *w)
@@ -331,7 +423,7 @@ void window_pin_first(struct gmem *m, struct window *w)
 
 void window_unpin_last(struct gmem *m, struct window *w)
 {
-    if (w->grant || w->stale) {
+    if (w->stale || (w->grant && !m->section)) {
         window_destroy(m, w);
         return;
     }
@@ -339,5 +431,5 @@ void window_unpin_last(struct gmem *m, struct window *w)
     m->held_pages -= window_pages(w);
     m->held_windows--;
     m->pinned_pages -= window_pages(w);
-    wlist_add(&m->idle, w);
+    wlist_add(wlist_of(m, w), w);
 }

@@ -25,6 +25,15 @@ struct grant_copy {
     bool to_guest;
 };
 
+/* One of several maps or unmaps. */
+struct grant_window {
+    const uint32_t *refs; /* map_many: in */
+    size_t n_pages;
+    bool writable; /* map_many: in */
+    int status;    /* map_many: out */
+    void *addr;    /* map_many: out, if the status is 0 */
+};
+
 struct grant_ops {
     /*
      * Maps n_pages granted pages, in the order of `refs`, as one contiguous range of this process,
@@ -36,6 +45,13 @@ struct grant_ops {
 
     /* Unmaps exactly what one map gave. On return the guest can revoke. Cannot fail. */
     void (*unmap)(void *ctx, void *addr, size_t n_pages);
+
+    /*
+     * The same for several at once, each map with a status of its own. Both NULL where several at
+     * once cost as much as one by one.
+     */
+    void (*map_many)(void *ctx, struct grant_window *windows, size_t n);
+    void (*unmap_many)(void *ctx, const struct grant_window *windows, size_t n);
 
     /*
      * Copies to or from granted pages without mapping them: 0, -EFAULT when any piece is refused

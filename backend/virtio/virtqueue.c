@@ -17,14 +17,12 @@
 int vq_break(struct virtqueue *vq, const char *why)
 {
     vq->why = why;
-    vq->in_flight = false;
     return -EPROTO;
 }
 
 void vq_chain_begin(struct virtqueue *vq, uint16_t head)
 {
     vq->chain = (struct vq_chain){.head = head};
-    vq->n_pieces = 0;
 }
 
 int vq_chain_add(struct virtqueue *vq, const struct vring_desc *desc)
@@ -102,10 +100,11 @@ bool virtqueue_size_valid(uint32_t size, uint64_t features)
     return (features & VIRTIO_F_RING_PACKED) || (size & (size - 1)) == 0;
 }
 
-/* As many direct descriptors as the ring has, and one indirect table. */
+/* As many direct descriptors as the ring has, and one indirect table, behind what was taken ahead.
+ */
 static bool alloc_state(struct virtqueue *vq, bool packed)
 {
-    vq->pieces = calloc(2 * (size_t)vq->size, sizeof(*vq->pieces));
+    vq->pieces = calloc(VQ_AHEAD_PIECES + 2 * (size_t)vq->size, sizeof(*vq->pieces));
     vq->table = calloc(vq->size, sizeof(*vq->table));
     if (packed)
         vq->packed.used = calloc(vq->size, sizeof(*vq->packed.used));
@@ -162,22 +161,40 @@ const char *virtqueue_broken_why(const struct virtqueue *vq)
     return vq->why ? vq->why : "";
 }
 
-int virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain)
+int virtqueue_pop_ahead(struct virtqueue *vq, struct vq_chain *chain)
 {
+    struct vq_flight *flight;
+    uint32_t first_piece;
     int r;
 
     if (vq->why)
         return -EPROTO;
-    /* One chain in flight: whoever did not finish with it gets it again. */
-    if (!vq->in_flight) {
-        r = vq->ops->pop(vq);
-        if (r <= 0)
-            return r;
-        vq->in_flight = true;
-        vq->popped++;
-    }
+    if (vq->flight_first == vq->flight_end)
+        vq->flight_first = vq->flight_end = vq->n_pieces = 0;
+    if (vq->flight_end == VIRTQUEUE_AHEAD || vq->n_pieces > VQ_AHEAD_PIECES)
+        return 0;
+    flight = &vq->flight[vq->flight_end];
+    first_piece = vq->n_pieces;
+    flight->before = vq->next_avail;
+    r = vq->ops->pop(vq);
+    if (r <= 0)
+        return r;
+    vq->chain.place = (uint16_t)vq->flight_end++;
+    flight->chain = vq->chain;
+    flight->first_piece = first_piece;
+    vq->popped++;
     *chain = vq->chain;
     return 1;
+}
+
+int virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain)
+{
+    /* Whoever did not finish with a chain gets it again. */
+    if (!vq->why && vq->flight_first < vq->flight_end) {
+        *chain = vq->flight[vq->flight_first].chain;
+        return 1;
+    }
+    return virtqueue_pop_ahead(vq, chain);
 }
 
 static int copy_failed(struct virtqueue *vq, int r)
@@ -223,45 +240,113 @@ static inline int copy_pieces(struct virtqueue *vq, const struct vq_piece *piece
     return copy_all_pieces(vq, piece, buf, len, write);
 }
 
-static bool chain_current(const struct virtqueue *vq, const struct vq_chain *chain)
+/* A chain that broke the queue, and those behind it, are not to be used any more. */
+static int drop_from(struct virtqueue *vq, const struct vq_chain *chain)
 {
-    return vq->in_flight && chain->head == vq->chain.head;
+    vq->next_avail = vq->flight[chain->place].before;
+    vq->flight_end = chain->place;
+    return -EPROTO;
+}
+
+/* NULL: the chain is not in flight. */
+static const struct vq_flight *flight_of(const struct virtqueue *vq, const struct vq_chain *chain)
+{
+    const struct vq_flight *flight;
+
+    if (chain->place < vq->flight_first || chain->place >= vq->flight_end)
+        return NULL;
+    flight = &vq->flight[chain->place];
+    return chain->head == flight->chain.head ? flight : NULL;
+}
+
+/* The pieces that hold `len` bytes from `piece` on; the chain has them. */
+static void want_pieces(struct virtqueue *vq, const struct vq_piece *piece, size_t len, bool write)
+{
+    for (; len > 0; piece++) {
+        size_t n = piece->len < len ? piece->len : len;
+        struct range gpa;
+
+        if (range_from_size(piece->addr, n, &gpa))
+            gmem_want_access(vq->mem, gpa, write);
+        len -= n;
+    }
+}
+
+void virtqueue_want(struct virtqueue *vq, const struct vq_chain *chain, size_t read, size_t write)
+{
+    const struct vq_flight *flight = flight_of(vq, chain);
+    const struct vq_piece *pieces;
+
+    if (!flight)
+        return;
+    pieces = &vq->pieces[flight->first_piece];
+    /* First what is written to: a window for that serves reads of the same page. */
+    if (write > chain->writable)
+        write = (size_t)chain->writable;
+    if (read > chain->readable)
+        read = (size_t)chain->readable;
+    want_pieces(vq, pieces + chain->n_readable, write, true);
+    want_pieces(vq, pieces, read, false);
 }
 
 int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void *buf, size_t max)
 {
-    size_t n = max < vq->chain.readable ? max : vq->chain.readable;
+    const struct vq_flight *flight = flight_of(vq, chain);
+    size_t n;
 
-    if (!chain_current(vq, chain) || n > INT32_MAX)
+    if (!flight)
         return -EPROTO;
-    return copy_pieces(vq, vq->pieces, buf, n, false) < 0 ? -EPROTO : (int)n;
+    n = max < flight->chain.readable ? max : flight->chain.readable;
+    if (n > INT32_MAX)
+        return -EPROTO;
+    if (copy_pieces(vq, &vq->pieces[flight->first_piece], buf, n, false) < 0)
+        return drop_from(vq, chain);
+    return (int)n;
 }
 
 int virtqueue_write(struct virtqueue *vq, const struct vq_chain *chain, const void *buf, size_t len)
 {
-    if (!chain_current(vq, chain) || len > vq->chain.writable)
+    const struct vq_flight *flight = flight_of(vq, chain);
+
+    if (!flight || len > flight->chain.writable)
         return -EPROTO;
-    return copy_pieces(vq, &vq->pieces[vq->chain.n_readable], (uint8_t *)(uintptr_t)buf, len, true);
+    if (copy_pieces(vq, &vq->pieces[flight->first_piece + flight->chain.n_readable],
+                    (uint8_t *)(uintptr_t)buf, len, true) < 0)
+        return drop_from(vq, chain);
+    return 0;
+}
+
+/* Behind the oldest chain in flight. */
+static uint16_t behind_oldest(const struct virtqueue *vq)
+{
+    return vq->flight_end - vq->flight_first > 1 ? vq->flight[vq->flight_first + 1].before
+                                                 : vq->next_avail;
 }
 
 void virtqueue_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t used)
 {
-    if (!chain_current(vq, chain))
+    const struct vq_flight *flight = flight_of(vq, chain);
+
+    if (!flight || chain->place != vq->flight_first)
         return;
     /* The length counts bytes of the writable part only (virtio 1.3, 2.7.8.2). */
-    if (used > vq->chain.writable)
-        used = (uint32_t)vq->chain.writable;
-    vq->ops->push(vq, used);
-    vq->in_flight = false;
+    if (used > flight->chain.writable)
+        used = (uint32_t)flight->chain.writable;
+    vq->ops->push(vq, flight->chain.head, used);
+    vq->used = behind_oldest(vq);
+    vq->flight_first++;
     vq->pushed++;
 }
 
 void virtqueue_unpop(struct virtqueue *vq, const struct vq_chain *chain)
 {
-    if (!chain_current(vq, chain))
+    const struct vq_flight *flight = flight_of(vq, chain);
+
+    if (!flight || chain->place + 1u != vq->flight_end)
         return;
-    vq->ops->unpop(vq);
-    vq->in_flight = false;
+    vq->next_avail = flight->before;
+    vq->n_pieces = flight->first_piece;
+    vq->flight_end--;
     vq->popped--;
 }
 
@@ -291,7 +376,7 @@ bool virtqueue_has_work(struct virtqueue *vq)
 
 uint16_t virtqueue_position(const struct virtqueue *vq)
 {
-    return vq->next_avail;
+    return behind_oldest(vq);
 }
 
 int virtqueue_resume(struct virtqueue *vq, const uint16_t *positions, uint32_t n,

@@ -10,8 +10,8 @@
  * odd indirect table or one where none may be, an address that is not the guest's memory) makes the
  * queue broken: -EPROTO from then on, for good. The caller sets DEVICE_NEEDS_RESET.
  *
- * Buffers are used in the order in which they were made available, one at a time, each with a used
- * element of its own. That is all that IN_ORDER asks of a device.
+ * Buffers are used in the order in which they were made available, each with a used element of its
+ * own. That is all that IN_ORDER asks of a device.
  */
 #ifndef VIOMMU_BACKEND_VIRTIO_VIRTQUEUE_H
 #define VIOMMU_BACKEND_VIRTIO_VIRTQUEUE_H
@@ -51,10 +51,10 @@ MUST_CHECK int virtqueue_new(struct virtqueue **out, struct gmem *mem,
 struct virtqueue *virtqueue_free(struct virtqueue *vq); /* NULL allowed; returns NULL */
 
 /*
- * For a device that dies and has a successor on the same ring. virtqueue_position is where the
- * device goes on after what it has popped so far: opaque, of this layout. A fresh queue resumes
- * from n + 1 of them: that of the last publish that is known of, and one after each of the n
- * buffers pushed since. The ring itself says how many of these were published (*shown_out): the
+ * For a device that dies and has a successor on the same ring. virtqueue_position is behind
+ * the oldest chain in flight, or where the next pop is: opaque, of this layout. A fresh queue
+ * resumes from n + 1 of them: that of the last publish that is known of, and one after each of the
+ * n buffers pushed since. The ring itself says how many of these were published (*shown_out): the
  * queue goes on behind them, so that the next pop returns the first that was not. -EPROTO: the ring
  * says something impossible, and is broken.
  */
@@ -66,23 +66,42 @@ bool virtqueue_broken(const struct virtqueue *vq);
 const char *virtqueue_broken_why(const struct virtqueue *vq); /* static text; "" if it is sound */
 
 /*
- * A buffer taken from the queue: checked, bounded, and held by index only. Each queue has one
- * chain in flight at most.
+ * A buffer taken from the queue: checked, bounded, and held by index only. In flight until it is
+ * pushed.
  */
 struct vq_chain {
     uint16_t head;       /* of a packed ring: the buffer id */
     uint16_t n_readable; /* descriptors */
     uint16_t n_writable;
+    uint16_t place;    /* among those in flight */
     uint64_t readable; /* bytes; at most 2^32 - 1 in all */
     uint64_t writable;
 };
 
-/* 1: *chain is the next buffer; 0: none is available; -EPROTO: the queue is broken. */
+/*
+ * 1: *chain is the next buffer to use: the oldest in flight, or else the next available one; 0:
+ * none is available; -EPROTO: the queue is broken.
+ */
 MUST_CHECK int virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain);
 
 /*
+ * Takes one more available buffer, behind those that are in flight: 1; 0: none is available, or so
+ * many are in flight that some have to be pushed first; -EPROTO: the queue is broken (those in
+ * flight are not: they can be read, written and pushed).
+ */
+#ifndef VIRTQUEUE_AHEAD /* tests/prove has fewer */
+#define VIRTQUEUE_AHEAD 64u
+#endif
+MUST_CHECK int virtqueue_pop_ahead(struct virtqueue *vq, struct vq_chain *chain);
+
+/* Says ahead (gmem_want_access) that so many bytes of a chain in flight will be read and written,
+ * or as many as it has. */
+void virtqueue_want(struct virtqueue *vq, const struct vq_chain *chain, size_t read, size_t write);
+
+/*
  * Copies the first min(max, readable) bytes of the readable part, once. Returns the number, or
- * -EPROTO (a buffer that is not guest memory breaks the queue).
+ * -EPROTO (a buffer that is not guest memory breaks the queue: this chain and those behind it are
+ * not in flight any more, those before it are).
  */
 MUST_CHECK int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void *buf,
                               size_t max);
@@ -91,11 +110,11 @@ MUST_CHECK int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain
 MUST_CHECK int virtqueue_write(struct virtqueue *vq, const struct vq_chain *chain, const void *buf,
                                size_t len);
 
-/* Puts the chain on the used ring with `used` bytes written; the driver sees it at
- * virtqueue_publish. */
+/* Puts the chain, the oldest in flight, on the used ring with `used` bytes written; the driver sees
+ * it at virtqueue_publish. */
 void virtqueue_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t used);
 
-/* Gives a popped chain back unused: the next pop returns it again. */
+/* Gives the chain popped last back unused: the next pop returns it again. */
 void virtqueue_unpop(struct virtqueue *vq, const struct vq_chain *chain);
 
 /* Makes all pushed buffers visible. True if the driver asked for a notification of them. */

@@ -190,12 +190,7 @@ static int packed_pop(struct virtqueue *vq)
     return 1;
 }
 
-static void packed_unpop(struct virtqueue *vq)
-{
-    vq->next_avail = vq->used;
-}
-
-static void packed_push(struct virtqueue *vq, uint32_t used)
+static void packed_push(struct virtqueue *vq, uint16_t head, uint32_t used)
 {
     struct virtqueue_packed *p = &vq->packed;
     uint16_t flags = wrap_of(vq->used) ? DESC_F_AVAIL | DESC_F_USED : 0;
@@ -203,8 +198,7 @@ static void packed_push(struct virtqueue *vq, uint32_t used)
     if (used > 0) /* else the length says nothing (virtio 1.3, 2.8.6); it is 0 all the same */
         flags |= VRING_DESC_F_WRITE;
     p->used[p->n_used++] = (struct packed_used){
-        .slot = slot_of(vq->used), .flags = flags, .id = vq->chain.head, .len = used};
-    vq->used = advance(vq, vq->used, p->slots);
+        .slot = slot_of(vq->used), .flags = flags, .id = head, .len = used};
 }
 
 /* Does the driver want to hear of the slots from `before` up to `now`, not included? */
@@ -301,7 +295,6 @@ const struct virtqueue_ops virtqueue_packed_ops = {
     .device = {.per_entry = 0, .extra = 4, .align = 4, .write = true},
     .start = packed_start,
     .pop = packed_pop,
-    .unpop = packed_unpop,
     .push = packed_push,
     .publish = packed_publish,
     .want_kicks = packed_want_kicks,

@@ -66,14 +66,24 @@ struct virtqueue_packed {
     const uint32_t *driver_event;
     uint32_t *device_event;
     uint32_t wish;            /* as last stored in *device_event */
-    uint16_t slots;           /* of the chain in flight */
+    uint16_t slots;           /* of the chain under construction */
     uint32_t n_used;          /* pushed, not published */
     struct packed_used *used; /* `size` of them */
 };
 
+/* A chain that was popped and not pushed yet. */
+struct vq_flight {
+    struct vq_chain chain;
+    uint32_t first_piece;
+    uint16_t before; /* next_avail when it was popped */
+};
+
+/* More pieces than a chain of usual framing has; a longer one is the last of those taken ahead. */
+#define VQ_AHEAD_PIECES (4 * VIRTQUEUE_AHEAD)
+
 /*
- * A layout. All are called for a sound queue only; pop and unpop alternate with push as in
- * virtqueue.h.
+ * A layout. pop is called for a sound queue only; the rest also for chains that were popped before
+ * it broke.
  */
 struct virtqueue_ops {
     /* Bytes of each area for a ring of this size, and whether we write there. */
@@ -88,8 +98,8 @@ struct virtqueue_ops {
     /* Walks the next chain into vq->pieces and vq->chain: 1, 0, or -EPROTO after vq_break(). */
     int (*pop)(struct virtqueue *vq);
 
-    void (*unpop)(struct virtqueue *vq);
-    void (*push)(struct virtqueue *vq, uint32_t used);
+    /* Writes the used element at vq->used of the chain with this head. */
+    void (*push)(struct virtqueue *vq, uint16_t head, uint32_t used);
     bool (*publish)(struct virtqueue *vq);
     bool (*want_kicks)(struct virtqueue *vq);
     void (*no_kicks)(struct virtqueue *vq);
@@ -104,9 +114,9 @@ extern const struct virtqueue_ops virtqueue_split_ops;
 extern const struct virtqueue_ops virtqueue_packed_ops;
 
 /*
- * Invariants: next_avail is ahead of used by the chain in flight, else equal to it (used in order,
- * one at a time); used is ahead of published by the pushed buffers that the driver cannot see yet.
- * In a split ring the three are free-running 16-bit indices, in a packed ring positions.
+ * Invariants: next_avail is ahead of used by the chains in flight (used in order, oldest first);
+ * used is ahead of published by the pushed buffers that the driver cannot see yet. In a split ring
+ * the three are free-running 16-bit indices, in a packed ring positions.
  */
 struct virtqueue {
     const struct virtqueue_ops *ops;
@@ -120,9 +130,10 @@ struct virtqueue {
     uint16_t used;
     uint16_t published;
 
-    bool in_flight;
-    struct vq_chain chain;
-    struct vq_piece *pieces; /* first the readable, then the writable ones of the chain */
+    struct vq_flight flight[VIRTQUEUE_AHEAD]; /* [flight_first, flight_end) are in flight */
+    unsigned flight_first, flight_end;
+    struct vq_chain chain;   /* under construction, or the last one */
+    struct vq_piece *pieces; /* of each chain first the readable, then the writable ones */
     uint32_t n_pieces;
     struct vring_desc *table; /* the copy of an indirect table: `size` entries */
 

@@ -168,18 +168,12 @@ static int split_pop(struct virtqueue *vq)
     return 1;
 }
 
-static void split_unpop(struct virtqueue *vq)
-{
-    vq->next_avail--;
-}
-
-static void split_push(struct virtqueue *vq, uint32_t used)
+static void split_push(struct virtqueue *vq, uint16_t head, uint32_t used)
 {
     uint32_t *element = &vq->split.used_ring[2 * (size_t)(vq->used & (vq->size - 1))];
 
-    __atomic_store_n(&element[0], htole32(vq->chain.head), __ATOMIC_RELAXED);
+    __atomic_store_n(&element[0], htole32(head), __ATOMIC_RELAXED);
     __atomic_store_n(&element[1], htole32(used), __ATOMIC_RELAXED);
-    vq->used++;
 }
 
 static bool split_publish(struct virtqueue *vq)
@@ -245,7 +239,6 @@ const struct virtqueue_ops virtqueue_split_ops = {
     .device = {.per_entry = 8, .extra = 6, .align = 4, .write = true},
     .start = split_start,
     .pop = split_pop,
-    .unpop = split_unpop,
     .push = split_push,
     .publish = split_publish,
     .want_kicks = split_want_kicks,

@@ -18,6 +18,8 @@
 #include "tests/fuzz/sock.h"
 
 #define MAX_MESSAGES 40u
+#define MAX_ITEMS    8u /* windows of a message, or ids of an unmap, in most of them */
+#define MAX_WINDOWS  (MAX_MESSAGES * MAX_ITEMS)
 #define MAX_FDS      4u
 #define FAILURE      (-EIO)
 
@@ -63,7 +65,7 @@ struct window {
 };
 
 struct broker {
-    struct window windows[MAX_MESSAGES];
+    struct window windows[MAX_WINDOWS];
     unsigned maps, unmaps; /* so often asked */
     uint32_t pages;
     uint64_t fails;      /* bit by map: it does */
@@ -90,7 +92,7 @@ static int model_map(struct broker *b, const uint32_t *refs, uint32_t n, bool wr
     unsigned i = b->maps++;
 
     (void)writable;
-    FUZZ_CHECK(i < MAX_MESSAGES && n > 0 && n <= BROKER_MAX_PAGES);
+    FUZZ_CHECK(i < MAX_WINDOWS && n > 0 && n <= BROKER_MAX_PAGES);
     FUZZ_CHECK(b->pages + n <= atomic_load(&b->max_pages));
     if (b->maps == b->max_after)
         atomic_store(&b->max_pages, b->max_then);
@@ -112,7 +114,7 @@ static int model_map(struct broker *b, const uint32_t *refs, uint32_t n, bool wr
 static int model_unmap(struct broker *b, uint64_t handle, uint32_t n)
 {
     b->unmaps++;
-    FUZZ_CHECK(handle >= 1000 && handle < 1000 + MAX_MESSAGES);
+    FUZZ_CHECK(handle >= 1000 && handle < 1000 + MAX_WINDOWS);
     FUZZ_CHECK(n > 0 && b->windows[handle - 1000].n == n);
     b->windows[handle - 1000].n = 0;
     b->pages -= n;
@@ -123,8 +125,9 @@ static const struct broker_ops model = {.file = model_file, .map = model_map, .u
 
 /* --- a hostile worker ------------------------------------------------------------------------- */
 
+/* What was sent: op, n, and then pages and access of each window, or ids. */
 struct message {
-    struct broker_request head;
+    uint32_t words[2 + 2 * MAX_ITEMS];
     size_t len;
 };
 
@@ -141,48 +144,60 @@ static uint32_t some_number(struct fuzz_in *in)
 static void some_message(struct fuzz_in *in, struct message *m, uint8_t *bytes, size_t *n_fds)
 {
     uint8_t how = fuzz_u8(in);
+    uint32_t *w = m->words, pages = 0;
 
-    m->head = (struct broker_request){.op = 1 + how % 3};
-    if (m->head.op == BROKER_MAP) {
-        m->head.n = 1 + some_number(in) % BROKER_MAX_PAGES;
-        m->head.writable = how >> 3 & 1;
-    } else if (m->head.op == BROKER_UNMAP) {
-        m->head.id = some_number(in);
+    memset(w, how, sizeof(m->words));
+    w[0] = 1 + how % 3;
+    w[1] = w[0] == BROKER_FILE ? 0 : 1 + (how >> 4) % MAX_ITEMS;
+    for (uint32_t i = 0; i < w[1] && w[0] == BROKER_MAP; i++) {
+        /* One may be large. */
+        w[2 + 2 * i] = 1 + some_number(in) % (i == 0 ? BROKER_MAX_PAGES : 8);
+        w[3 + 2 * i] = how >> 3 & 1;
+        pages += w[2 + 2 * i];
     }
-    m->len = sizeof(m->head) + m->head.n * sizeof(uint32_t);
+    for (uint32_t i = 0; i < w[1] && w[0] == BROKER_UNMAP; i++)
+        w[2 + i] = some_number(in);
+    m->len = 4 * (2 + (size_t)w[1] * (w[0] == BROKER_MAP ? 2 : 1) + pages);
     memset(bytes, how, m->len);
-    if (how >= 224) { /* a member that is wrong */
-        uint32_t *members[] = {&m->head.op, &m->head.n, &m->head.writable, &m->head.id};
-
-        *members[how & 3] = some_number(in);
-    } else if (how >= 208) {
+    if (how >= 224) /* a member that is wrong */
+        w[how & 3] = some_number(in);
+    else if (how >= 208)
         m->len = fuzz_u8(in);
-    }
-    memcpy(bytes, &m->head, sizeof(m->head));
+    memcpy(bytes, w, m->len < sizeof(m->words) ? m->len : sizeof(m->words));
     if (how >= 252) {
         m->len = 1 + fuzz_u8(in) % 64;
         fuzz_take(in, bytes, m->len);
     }
-    memcpy(&m->head, bytes, sizeof(m->head));
+    memcpy(w, bytes, sizeof(m->words));
     *n_fds = how & 0x10 ? how >> 5 & 3 : 0;
 }
 
-/* A second reading of broker.h. */
+/* A second reading of broker.h. No message of more windows than MAX_ITEMS is sound: what stands
+ * where those further on would be is no number of pages. */
 static bool is_sound(const struct message *m)
 {
-    const struct broker_request *q = &m->head;
+    const uint32_t *w = m->words;
+    uint64_t words = 2 + 2 * (uint64_t)w[1];
 
-    if (m->len < sizeof(*q) || q->op < BROKER_FILE || q->op > BROKER_UNMAP)
+    if (m->len < 8 || m->len % 4)
         return false;
-    if (q->op != BROKER_MAP)
-        return m->len == sizeof(*q) && !q->n && !q->writable && (q->op == BROKER_UNMAP || !q->id);
-    return q->n >= 1 && q->n <= 65536 && q->writable < 2 && !q->id &&
-           m->len - sizeof(*q) == (uint64_t)q->n * 4;
+    if (w[0] == BROKER_FILE)
+        return m->len == 8 && w[1] == 0;
+    if (w[0] == BROKER_UNMAP)
+        return w[1] >= 1 && w[1] <= 65536 && m->len == 8 + 4 * (uint64_t)w[1];
+    if (w[0] != BROKER_MAP || w[1] < 1 || w[1] > MAX_ITEMS || m->len < 4 * words)
+        return false;
+    for (uint32_t i = 0; i < w[1]; i++) {
+        if (w[2 + 2 * i] == 0 || w[3 + 2 * i] > 1)
+            return false;
+        words += w[2 + 2 * i];
+    }
+    return m->len == 4 * words && words - 2 - 2 * (uint64_t)w[1] <= 65536;
 }
 
 struct expected {
-    struct broker now;          /* as the platform must be asked */
-    uint32_t ids[MAX_MESSAGES]; /* of windows, as they were answered */
+    struct broker now;         /* as the platform must be asked */
+    uint32_t ids[MAX_WINDOWS]; /* of windows, as they were answered */
 };
 
 static const struct window *window_of(const struct expected *e, uint32_t id)
@@ -194,17 +209,17 @@ static const struct window *window_of(const struct expected *e, uint32_t id)
     return NULL;
 }
 
-static int expect_map(struct expected *e, const struct message *m, const struct broker_reply *r)
+static int expect_map(struct expected *e, uint32_t n, const struct broker_mapped *r)
 {
     struct broker_window w = {.fd = -1};
     static uint32_t words[4], refs[BROKER_MAX_PAGES];
     unsigned i = e->now.maps;
     int status;
 
-    if ((uint64_t)e->now.pages + m->head.n > atomic_load(&e->now.max_pages))
+    if ((uint64_t)e->now.pages + n > atomic_load(&e->now.max_pages))
         return -ENOMEM;
     e->now.with_files = 0;
-    status = model_map(&e->now, refs, m->head.n, false, &w, words);
+    status = model_map(&e->now, refs, n, false, &w, words);
     if (status < 0)
         return status;
     /* An id that nothing else has. */
@@ -215,11 +230,31 @@ static int expect_map(struct expected *e, const struct message *m, const struct 
     return 0;
 }
 
-static int expect_unmap(struct expected *e, const struct message *m)
+static int expect_unmap(struct expected *e, uint32_t id)
 {
-    const struct window *w = window_of(e, m->head.id);
+    const struct window *w = window_of(e, id);
 
     return w ? model_unmap(&e->now, w->handle, w->n) : -ENOENT;
+}
+
+/* All windows of one message; how many words go with them. */
+static size_t expect_maps(struct expected *e, const struct message *m,
+                          const struct broker_mapped *mapped, size_t n_fds)
+{
+    size_t n_words = 0;
+    bool any = false;
+
+    for (uint32_t i = 0; i < m->words[1]; i++) {
+        const struct broker_mapped *r = &mapped[i];
+        int status = expect_map(e, m->words[2 + 2 * i], r);
+
+        FUZZ_CHECK(r->status == status);
+        FUZZ_CHECK(status == 0 || (r->id == 0 && r->offset == 0 && r->n_words == 0));
+        any = any || status == 0;
+        n_words += r->n_words;
+    }
+    FUZZ_CHECK(any || n_fds == 0);
+    return n_words;
 }
 
 /* The answers, in order; false for one that is not there. */
@@ -227,31 +262,31 @@ static bool expect_answer(struct expected *e, const struct message *m, int sock)
 {
     struct {
         struct broker_reply r;
-        uint32_t words[8];
+        struct broker_mapped mapped[MAX_ITEMS];
+        uint32_t words[4 * MAX_ITEMS];
     } a;
-    size_t n_fds;
+    size_t n_fds, more = 0;
     ssize_t n = take_bytes(sock, &a, sizeof(a), &n_fds);
-    int status;
+    int status = 0;
 
     if (n <= 0)
         return false;
-    FUZZ_CHECK(n == (ssize_t)(sizeof(a.r) + a.r.n_words * sizeof(uint32_t)) && a.r.n_words <= 4);
-    FUZZ_CHECK(n_fds <= 1);
-    switch (m->head.op) {
-    case BROKER_FILE:
+    FUZZ_CHECK(n_fds <= 1 && n <= (ssize_t)sizeof(a));
+    if (m->words[0] == BROKER_FILE) {
         status = e->now.has_file ? 0 : -ENODEV;
         FUZZ_CHECK((n_fds == 1) == e->now.has_file);
-        break;
-    case BROKER_MAP:
-        status = expect_map(e, m, &a.r);
-        FUZZ_CHECK(status == 0 || n_fds == 0);
-        break;
-    default:
-        status = expect_unmap(e, m);
+    } else if (m->words[0] == BROKER_UNMAP) {
+        for (uint32_t i = 0; i < m->words[1]; i++) {
+            int one = expect_unmap(e, m->words[2 + i]);
+
+            status = status ? status : one;
+        }
         FUZZ_CHECK(n_fds == 0);
-        break;
+    } else {
+        FUZZ_CHECK(a.r.n == m->words[1]);
+        more = a.r.n * sizeof(a.mapped[0]) + expect_maps(e, m, a.mapped, n_fds) * sizeof(uint32_t);
     }
-    FUZZ_CHECK(a.r.status == status && (status == 0 || a.r.n_words == 0));
+    FUZZ_CHECK(a.r.status == status && n == (ssize_t)(sizeof(a.r) + more));
     return true;
 }
 
@@ -270,8 +305,8 @@ static void some_platform(struct fuzz_in *in, struct broker *b)
 
 static void fuzz_server(struct fuzz_in *in)
 {
-    static uint8_t bytes[sizeof(struct broker_request) + sizeof(uint32_t) * BROKER_MAX_PAGES];
     static struct message sent[MAX_MESSAGES];
+    static uint8_t bytes[sizeof(sent[0].words) + 4 * (BROKER_MAX_PAGES + 8 * MAX_ITEMS)];
     static struct expected e;
     struct broker platform;
     unsigned n = 0, answered = 0, sound = 0;
@@ -306,73 +341,105 @@ static void fuzz_server(struct fuzz_in *in)
 
 /* --- a hostile broker ------------------------------------------------------------------------- */
 
-/* One answer; what it says of itself is right but for what the input changes. */
-static bool send_answer(struct fuzz_in *in, int sock, struct broker_reply *head, size_t *len)
-{
-    uint8_t how = fuzz_u8(in), bytes[sizeof(*head) + 256];
+struct answer {
+    struct broker_reply head;
+    struct broker_mapped mapped[2];
+    uint32_t words[64];
+};
 
-    *head = (struct broker_reply){.id = how, .n_words = how % 5};
+/* One answer; what it says of itself is right but for what the input changes. */
+static bool send_answer(struct fuzz_in *in, int sock, struct answer *a, size_t *len)
+{
+    uint8_t how = fuzz_u8(in);
+    uint32_t n_words = 0;
+
+    memset(a, how, sizeof(*a));
+    a->head = (struct broker_reply){.n = how % 3};
+    for (uint32_t i = 0; i < a->head.n; i++) {
+        a->mapped[i] = (struct broker_mapped){.id = how, .n_words = how / 4 % 5};
+        n_words += a->mapped[i].n_words;
+    }
     if (how >= 128)
-        head->status = -(int32_t)fuzz_u8(in);
-    if (how >= 192)
-        head->n_words = some_number(in);
+        a->mapped[how & 1].status = -(int32_t)fuzz_u8(in);
+    if (how >= 176)
+        a->mapped[how & 1].n_words = some_number(in);
+    if (how >= 208)
+        a->head.status = -(int32_t)fuzz_u8(in);
     if (how >= 224)
-        head->status = (int32_t)fuzz_u32(in);
-    *len = sizeof(*head) + head->n_words % 64 * sizeof(uint32_t);
+        *(how & 1 ? &a->head.status : &a->mapped[0].status) = (int32_t)fuzz_u32(in);
+    *len = sizeof(a->head) + a->head.n * sizeof(a->mapped[0]);
+    /* The words follow what is there of the windows. */
+    memset((uint8_t *)a + *len, how, sizeof(*a) - *len);
+    *len += n_words * sizeof(uint32_t);
     if (how >= 240)
         *len = fuzz_u8(in);
-    memset(bytes, how, sizeof(bytes));
-    memcpy(bytes, head, sizeof(*head));
-    return *len > 0 && fuzz_send(sock, bytes, *len, how >> 3 & 3);
+    return *len > 0 && fuzz_send(sock, (const uint8_t *)a, *len, how >> 3 & 3);
 }
 
-static void ask(struct fuzz_in *in, int sock, const struct broker_reply *sent, size_t len)
+/* Asks for two windows at most. */
+static int ask_map(uint8_t how, int sock, const struct answer *sent, size_t len, int *fd)
 {
-    struct broker_request request = {.op = BROKER_MAP, .n = 1};
-    uint8_t how = fuzz_u8(in);
     uint32_t max_words = how % 9, ref = how, *words = calloc(max_words + 1, sizeof(*words));
-    struct broker_reply got;
-    int fd = -1, r;
-    bool fits = len >= sizeof(*sent) && len == sizeof(*sent) + (uint64_t)sent->n_words * 4;
+    struct broker_want wants[2] = {{.refs = &ref, .n = 1}, {.refs = &ref, .n = 1}};
+    size_t n = 1 + (how >> 4 & 1), n_words = 0;
+    int r;
 
     FUZZ_CHECK(words);
     words[max_words] = 0xfeedface;
-    if (how < 64) {
-        r = fd = broker_file(sock);
-        FUZZ_CHECK(r < 0 || (fits && sent->status == 0 && sent->n_words == 0));
-    } else if (how < 128) {
-        r = broker_unmap(sock, how);
-        FUZZ_CHECK(r <= 0 && (r < 0 || (fits && sent->status == 0 && sent->n_words == 0)));
-    } else {
-        r = broker_call(sock, &request, &ref, &got, words, max_words, how & 64 ? &fd : NULL);
-        FUZZ_CHECK(r <= 0);
-        FUZZ_CHECK(r < 0 || (fits && sent->status == 0 && got.n_words <= max_words));
-        FUZZ_CHECK(r == 0 || fd < 0);
+    r = broker_map(sock, wants, n, words, max_words, how & 64 ? fd : NULL);
+    for (size_t i = 0; i < n && r == 0; i++) {
+        FUZZ_CHECK(wants[i].status <= 0 && wants[i].status == sent->mapped[i].status);
+        FUZZ_CHECK(wants[i].n_words == sent->mapped[i].n_words);
+        FUZZ_CHECK(wants[i].status == 0 || wants[i].n_words == 0);
+        FUZZ_CHECK(wants[i].n_words == 0 || wants[i].words == words + n_words);
+        n_words += wants[i].n_words;
     }
-    FUZZ_CHECK(words[max_words] == 0xfeedface);
+    FUZZ_CHECK(n_words <= max_words && words[max_words] == 0xfeedface);
+    FUZZ_CHECK(r < 0 || (sent->head.status == 0 && sent->head.n == n &&
+                         len == sizeof(sent->head) + n * sizeof(sent->mapped[0]) + n_words * 4));
+    free(words);
+    return r;
+}
+
+static void ask(struct fuzz_in *in, int sock, const struct answer *sent, size_t len)
+{
+    uint8_t how = fuzz_u8(in);
+    uint32_t id = how;
+    bool plain = len == sizeof(sent->head) && sent->head.status == 0 && sent->head.n == 0;
+    int fd = -1, r;
+
+    if (how < 64)
+        r = fd = broker_file(sock);
+    else if (how < 128)
+        r = broker_unmap(sock, &id, 1);
+    else
+        r = ask_map(how, sock, sent, len, &fd);
+    FUZZ_CHECK(how >= 128 || r < 0 || plain);
+    FUZZ_CHECK(how < 64 || r <= 0);
+    FUZZ_CHECK(r >= 0 || fd < 0);
     FUZZ_CHECK(fd < 0 || fcntl(fd, F_GETFD) == FD_CLOEXEC);
     if (fd >= 0)
         close(fd);
-    free(words);
 }
 
 static void fuzz_client(struct fuzz_in *in)
 {
+    const uint32_t id = 1;
     int sv[2];
 
     socket_pair(sv);
     for (unsigned i = 0; in->n > 0 && i < MAX_MESSAGES; i++) {
         uint8_t request[64];
-        struct broker_reply head;
+        struct answer answer;
         size_t len, n_fds;
 
-        if (!send_answer(in, sv[1], &head, &len))
+        if (!send_answer(in, sv[1], &answer, &len))
             break;
-        ask(in, sv[0], &head, len);
+        ask(in, sv[0], &answer, len);
         FUZZ_CHECK(take_bytes(sv[1], request, sizeof(request), &n_fds) > 0 && n_fds == 0);
     }
     shutdown(sv[1], SHUT_WR);
-    FUZZ_CHECK(broker_unmap(sv[0], 1) == -EPIPE);
+    FUZZ_CHECK(broker_unmap(sv[0], &id, 1) == -EPIPE);
     close(sv[0]);
     close(sv[1]);
 }

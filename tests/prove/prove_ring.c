@@ -51,6 +51,12 @@ int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len)
     return any_bool() ? 0 : any_bool() ? -EFAULT : -EIO;
 }
 
+/* A hint, that may change nothing. */
+void gmem_want_access(struct gmem *m, struct range gpa, bool write)
+{
+    PROVE(range_valid(gpa));
+}
+
 /* Exactly as many bytes as were asked for: what lies behind is not ours. */
 int gmem_area_map(struct gmem *m, struct range gpa, bool write, struct gmem_area *out)
 {
@@ -95,12 +101,42 @@ static uint32_t ahead(const struct virtqueue *vq, uint16_t a, uint16_t b)
 }
 #endif
 
+static bool is_in_flight(const struct virtqueue *vq, unsigned i)
+{
+    return i >= vq->flight_first && i < vq->flight_end;
+}
+
+/* Chain i, if it is in flight: its slots and its pieces, before those of the next one. */
+static bool flight_valid(const struct virtqueue *vq, unsigned i)
+{
+    const struct vq_flight *f = &vq->flight[i];
+    bool last = i + 1 == vq->flight_end;
+    uint16_t behind = last ? vq->next_avail : vq->flight[i + 1].before;
+    uint32_t end = last ? vq->n_pieces : vq->flight[i + 1].first_piece;
+    uint32_t n = (uint32_t)f->chain.n_readable + f->chain.n_writable;
+
+    if (!is_in_flight(vq, i))
+        return true;
+#ifdef PACKED
+    if (!position_valid(vq, f->before) || ahead(vq, f->before, behind) == 0)
+        return false;
+#else
+    if (ahead(vq, f->before, behind) != 1 || f->chain.head >= vq->size)
+        return false;
+#endif
+    if (ahead(vq, vq->used, f->before) + ahead(vq, f->before, vq->next_avail) !=
+        ahead(vq, vq->used, vq->next_avail))
+        return false;
+    return f->chain.place == i && n <= 2 * vq->size && f->first_piece <= VQ_AHEAD_PIECES &&
+           f->first_piece + n <= end && f->chain.readable <= UINT32_MAX &&
+           f->chain.writable <= UINT32_MAX && f->chain.readable + f->chain.writable <= UINT32_MAX;
+}
+
+/* Also of a broken queue, whose chains in flight are still answered. */
 static bool invariants(const struct virtqueue *vq)
 {
     uint32_t out, taken;
 
-    if (vq->why)
-        return !vq->in_flight;
     if (!position_valid(vq, vq->next_avail) || !position_valid(vq, vq->used) ||
         !position_valid(vq, vq->published))
         return false;
@@ -112,38 +148,48 @@ static bool invariants(const struct virtqueue *vq)
     /* Each buffer that waits for publishing takes at least a slot. */
     if (vq->packed.n_used > out || (vq->packed.n_used == 0) != (out == 0))
         return false;
-    if (vq->in_flight ? taken != vq->packed.slots || taken == 0 : taken != 0)
-        return false;
-#else
-    if (taken != (vq->in_flight ? 1u : 0u))
-        return false;
-    if (vq->in_flight && vq->chain.head >= vq->size)
-        return false;
 #endif
-    if (!vq->in_flight)
-        return true;
-    return vq->n_pieces == (uint32_t)vq->chain.n_readable + vq->chain.n_writable &&
-           vq->n_pieces <= 2 * vq->size && vq->chain.readable + vq->chain.writable <= UINT32_MAX &&
-           vq->chain.readable <= UINT32_MAX && vq->chain.writable <= UINT32_MAX;
+    if (vq->flight_first > vq->flight_end || vq->flight_end > VIRTQUEUE_AHEAD ||
+        vq->n_pieces > VQ_AHEAD_PIECES + 2 * vq->size)
+        return false;
+    if (vq->flight_first == vq->flight_end)
+        return taken == 0;
+    return vq->flight[vq->flight_first].before == vq->used && flight_valid(vq, 0) &&
+           flight_valid(vq, 1);
 }
+_Static_assert(VIRTQUEUE_AHEAD == 2, "flight_valid of each");
 
 static uint64_t sum(const struct virtqueue *vq, uint32_t first, uint32_t n)
 {
     uint64_t bytes = 0;
 
-    for (uint32_t i = 0; i < 2 * MOST; i++) {
+    for (uint32_t i = 0; i < VQ_AHEAD_PIECES + 2 * MOST; i++) {
         if (i >= first && i < first + n)
             bytes += vq->pieces[i].len;
     }
     return bytes;
 }
 
-/* The pieces have the bytes that the chain speaks of. */
+/* The pieces have the bytes that the chains speak of. */
 static bool pieces_add_up(const struct virtqueue *vq)
 {
-    return !vq->in_flight ||
-           (sum(vq, 0, vq->chain.n_readable) == vq->chain.readable &&
-            sum(vq, vq->chain.n_readable, vq->chain.n_writable) == vq->chain.writable);
+    for (unsigned i = 0; i < VIRTQUEUE_AHEAD; i++) {
+        const struct vq_flight *f = &vq->flight[i];
+
+        if (is_in_flight(vq, i) &&
+            (sum(vq, f->first_piece, f->chain.n_readable) != f->chain.readable ||
+             sum(vq, f->first_piece + f->chain.n_readable, f->chain.n_writable) !=
+                 f->chain.writable))
+            return false;
+    }
+    return true;
+}
+
+static struct vq_flight any_flight(void)
+{
+    struct vq_flight f;
+
+    return f;
 }
 
 /* Any state of a queue that virtqueue_new made. */
@@ -152,17 +198,15 @@ static void any_state(struct virtqueue *vq)
     vq->next_avail = any_u16();
     vq->used = any_u16();
     vq->published = any_u16();
-    vq->in_flight = any_bool();
+    vq->flight_first = any_u8();
+    vq->flight_end = any_u8();
+    vq->flight[0] = any_flight();
+    vq->flight[1] = any_flight();
     vq->split.avail_idx = any_u16();
     vq->packed.wish = any_u32();
     vq->packed.slots = any_u16();
     vq->packed.n_used = any_u32();
     vq->n_pieces = any_u32();
-    vq->chain.head = any_u16();
-    vq->chain.n_readable = any_u16();
-    vq->chain.n_writable = any_u16();
-    vq->chain.readable = any_u64();
-    vq->chain.writable = any_u64();
     vq->why = any_bool() ? "broken" : NULL;
     for (uint32_t i = 0; i < MOST; i++) {
 #ifdef PACKED
@@ -172,8 +216,8 @@ static void any_state(struct virtqueue *vq)
         }
 #endif
     }
-    for (uint32_t i = 0; i < 2 * MOST; i++) {
-        if (i < 2 * vq->size)
+    for (uint32_t i = 0; i < VQ_AHEAD_PIECES + 2 * MOST; i++) {
+        if (i < VQ_AHEAD_PIECES + 2 * vq->size)
             vq->pieces[i].len = any_u32();
     }
     ASSUME(invariants(vq) && pieces_add_up(vq));
@@ -184,23 +228,25 @@ static void any_state(struct virtqueue *vq)
 static void pop(struct virtqueue *vq)
 {
     struct vq_chain chain;
-    bool had = vq->in_flight, broken = vq->why;
+    bool one_more = any_bool(), broken = vq->why;
+    bool had = vq->flight_first < vq->flight_end && !one_more;
     int r;
 
     was_checked = false;
-    r = virtqueue_pop(vq, &chain);
+    r = one_more ? virtqueue_pop_ahead(vq, &chain) : virtqueue_pop(vq, &chain);
     PROVE(r == 1 || r == 0 || r == -EPROTO);
     PROVE((r == -EPROTO) == virtqueue_broken(vq));
     PROVE(!broken || r == -EPROTO);
     if (r != 1)
         return;
-    PROVE(vq->in_flight && chain.head == vq->chain.head);
+    PROVE(is_in_flight(vq, chain.place));
+    PROVE(chain.head == vq->flight[chain.place].chain.head);
     PROVE(chain.n_readable + chain.n_writable <= 2 * vq->size);
     PROVE(chain.readable + chain.writable <= UINT32_MAX);
     if (had)
         return;
     /* What was handed out as the last piece is what was checked last, for the right access. */
-    if (vq->n_pieces > 0 && vq->pieces[vq->n_pieces - 1].len > 0) {
+    if (chain.n_readable + chain.n_writable > 0 && vq->pieces[vq->n_pieces - 1].len > 0) {
         const struct vq_piece *last = &vq->pieces[vq->n_pieces - 1];
 
         PROVE(was_checked && checked.first == last->addr);
@@ -211,7 +257,7 @@ static void pop(struct virtqueue *vq)
 
 static void read_and_write(struct virtqueue *vq)
 {
-    struct vq_chain chain = vq->chain;
+    struct vq_chain chain = vq->flight[any_bool()].chain;
     uint8_t buf[8];
     size_t n = any_u8();
     int r;
@@ -219,6 +265,8 @@ static void read_and_write(struct virtqueue *vq)
     ASSUME(n <= sizeof(buf));
     if (any_bool())
         chain.head = any_u16();
+    if (any_bool())
+        virtqueue_want(vq, &chain, any_u32(), any_u32());
     if (any_bool()) {
         r = virtqueue_read(vq, &chain, buf, n);
         PROVE(r == -EPROTO || (r >= 0 && (size_t)r <= n && (uint64_t)r <= chain.readable));
@@ -230,7 +278,7 @@ static void read_and_write(struct virtqueue *vq)
 
 static void give_back(struct virtqueue *vq)
 {
-    struct vq_chain chain = vq->chain;
+    struct vq_chain chain = vq->flight[any_bool()].chain;
 
     if (any_bool())
         chain.head = any_u16();
@@ -247,7 +295,8 @@ static void resume(struct virtqueue *vq)
 
     ASSUME(n < 3);
     /* Of a fresh queue. */
-    vq->in_flight = false;
+    vq->flight_first = vq->flight_end = 0;
+    vq->next_avail = vq->used = vq->published;
     vq->packed.n_used = 0;
     if (virtqueue_resume(vq, positions, n, &shown) == 0) {
         PROVE(shown <= n);
@@ -286,8 +335,7 @@ int main(void)
         break;
     case 3:
         (void)virtqueue_publish(vq);
-        if (!vq->in_flight)
-            PROVE(vq->used == vq->published);
+        PROVE(vq->used == vq->published);
         break;
     case 4:
         (void)virtqueue_want_kicks(vq);

@@ -36,7 +36,7 @@ struct fake_grants {
     struct grant *leaves[UINT32_MAX / LEAF_REFS + 1];
     struct mapping *maps[MAP_BUCKETS];
     size_t live_pages, live_maps, limit;
-    size_t map_calls, copy_calls, errors;
+    size_t map_calls, copy_calls, calls, errors;
     size_t fail_map_in, fail_copy_in;
     int map_error, copy_error;
     void (*hook)(void *ctx);
@@ -166,6 +166,11 @@ size_t fake_grants_map_calls(const struct fake_grants *f)
     return f->map_calls;
 }
 
+size_t fake_grants_calls(const struct fake_grants *f)
+{
+    return f->calls;
+}
+
 size_t fake_grants_copy_calls(const struct fake_grants *f)
 {
     return f->copy_calls;
@@ -263,9 +268,9 @@ static bool injected(size_t *countdown)
     return *countdown > 0 && --*countdown == 0;
 }
 
-static int fake_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable, void **addr_out)
+static int do_map(struct fake_grants *f, const uint32_t *refs, size_t n_pages, bool writable,
+                  void **addr_out)
 {
-    struct fake_grants *f = ctx;
     struct mapping *map;
     int r;
 
@@ -298,9 +303,8 @@ static int fake_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writab
     return 0;
 }
 
-static void fake_unmap(void *ctx, void *addr, size_t n_pages)
+static void do_unmap(struct fake_grants *f, void *addr, size_t n_pages)
 {
-    struct fake_grants *f = ctx;
     struct mapping **link = bucket_of(f, addr), *map;
 
     while (*link && ((*link)->addr != addr || (*link)->n != n_pages))
@@ -318,6 +322,41 @@ static void fake_unmap(void *ctx, void *addr, size_t n_pages)
     if (!map->direct)
         munmap(map->addr, n_pages * GRANT_PAGE_SIZE);
     free(map);
+}
+
+static int fake_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable, void **addr_out)
+{
+    struct fake_grants *f = ctx;
+
+    f->calls++;
+    return do_map(f, refs, n_pages, writable, addr_out);
+}
+
+static void fake_unmap(void *ctx, void *addr, size_t n_pages)
+{
+    struct fake_grants *f = ctx;
+
+    f->calls++;
+    do_unmap(f, addr, n_pages);
+}
+
+static void fake_map_many(void *ctx, struct grant_window *windows, size_t n)
+{
+    struct fake_grants *f = ctx;
+
+    f->calls++;
+    for (size_t i = 0; i < n; i++)
+        windows[i].status = do_map(f, windows[i].refs, windows[i].n_pages, windows[i].writable,
+                                   &windows[i].addr);
+}
+
+static void fake_unmap_many(void *ctx, const struct grant_window *windows, size_t n)
+{
+    struct fake_grants *f = ctx;
+
+    f->calls++;
+    for (size_t i = 0; i < n; i++)
+        do_unmap(f, windows[i].addr, windows[i].n_pages);
 }
 
 static int fake_copy(void *ctx, const struct grant_copy *pieces, size_t n)
@@ -352,4 +391,11 @@ const struct grant_ops fake_grants_ops = {
 const struct grant_ops fake_grants_ops_no_copy = {
     .map = fake_map,
     .unmap = fake_unmap,
+};
+
+const struct grant_ops fake_grants_ops_many = {
+    .map = fake_map,
+    .unmap = fake_unmap,
+    .map_many = fake_map_many,
+    .unmap_many = fake_unmap_many,
 };

@@ -14,6 +14,7 @@ struct fake_grants;
 
 extern const struct grant_ops fake_grants_ops;         /* with copy; ctx is the fake_grants */
 extern const struct grant_ops fake_grants_ops_no_copy; /* a platform without it */
+extern const struct grant_ops fake_grants_ops_many;    /* without copy, several maps at once */
 
 /*
  * Guest memory of so many pages, zeroed. `direct`: a run of pages that is contiguous in the guest
@@ -41,8 +42,10 @@ size_t fake_grants_live(const struct fake_grants *f, uint32_t ref);
 size_t fake_grants_live_pages(const struct fake_grants *f);
 size_t fake_grants_live_maps(const struct fake_grants *f);
 
-/* Number of calls of map (also failed ones) and copy so far. */
+/* Number of maps (also failed ones, and each of map_many) and calls of copy so far. */
 size_t fake_grants_map_calls(const struct fake_grants *f);
+/* Calls of map, unmap, map_many and unmap_many so far. */
+size_t fake_grants_calls(const struct fake_grants *f);
 size_t fake_grants_copy_calls(const struct fake_grants *f);
 
 /* The n-th call of map (copy) from now on fails with `error` (negative); 0 disarms. */

@@ -1229,6 +1229,135 @@ static void joined_unmaps_are_done_before_any_answer_is_visible(void)
     }
 }
 
+/* --- windows mapped ahead ----------------------------------------------------------------------
+ */
+
+#define N_MIXED 8u
+
+/* MAPs by grant address: good ones, two of one page, refused ones, and UNMAPs between them. */
+static uint32_t mixed_request(unsigned i, uint8_t req[VIOMMU_MAP_SIZE])
+{
+    static const struct {
+        bool unmap;
+        uint32_t vdomain, page, ref;
+    } mixed[N_MIXED] = {
+        {false, 1, 0, RAM_REF},
+        {false, 1, 1, RAM_REF + 1},
+        {true, 1, 0, 0},
+        {false, 1, 2, RAM_REF},
+        {false, 1, 3, RAM_REF},
+        {false, 9, 4, RAM_REF + 4},
+        {false, 1, 5, RAM_REF - 1},
+        {true, 1, 1, 0},
+    };
+
+    memset(req, 0, VIOMMU_MAP_SIZE);
+    req[0] = mixed[i].unmap ? VIOMMU_T_UNMAP : VIOMMU_T_MAP;
+    le32_store(req + VIOMMU_MAP_DOMAIN, mixed[i].vdomain);
+    le64_store(req + VIOMMU_MAP_VIRT_START, mixed[i].page * PAGE);
+    le64_store(req + VIOMMU_MAP_VIRT_END, mixed[i].page * PAGE + PAGE - 1);
+    if (mixed[i].unmap)
+        return VIOMMU_UNMAP_SIZE;
+    le64_store(req + VIOMMU_MAP_PHYS_START,
+               GMEM_GRANT_BIT | (uint64_t)mixed[i].ref << GRANT_PAGE_SHIFT);
+    le32_store(req + VIOMMU_MAP_FLAGS, VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE);
+    return VIOMMU_MAP_SIZE;
+}
+
+/* The verdicts of the mixed requests, sent one by one or at once. */
+static void play_mixed(struct rig *r, bool at_once, unsigned verdict[N_MIXED])
+{
+    struct guest_ring *ring = &r->ring[VIOMMU_QUEUE_REQUEST];
+    uint8_t req[VIOMMU_MAP_SIZE], *tail[N_MIXED] = {NULL};
+    uint32_t head, used;
+
+    for (unsigned i = 0; i < N_MIXED; i++) {
+        uint32_t len = mixed_request(i, req);
+
+        if (at_once)
+            UT_REQUIRE(post(r, req, len, &tail[i]));
+        else
+            verdict[i] = ask(r, req, len);
+    }
+    if (!at_once)
+        return;
+    (void)guest_ring_publish(ring);
+    (void)device_queue_event(r->d, VIOMMU_QUEUE_REQUEST);
+    for (unsigned i = 0; i < N_MIXED; i++) {
+        UT_TRUE(guest_ring_used(ring, &head, &used));
+        verdict[i] = tail[i][0];
+    }
+}
+
+/*
+ * A batch maps what its requests need by one call for their buffers and one for what MAPs name, and
+ * ends what it has not used or has ended by one more. Verdicts are those of one at a time.
+ */
+static void a_batch_is_mapped_ahead_and_answers_the_same(void)
+{
+    static const uint64_t layouts[] = {0, VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER};
+    unsigned one_by_one[N_MIXED], at_once[N_MIXED];
+    size_t before, calls;
+    struct rig r;
+
+    platform = &fake_grants_ops_many;
+    for (size_t l = 0; l < ARRAY_SIZE(layouts); l++) {
+        for (unsigned batch = 0; batch < 2; batch++) {
+            UT_REQUIRE(rig_open(&r, NULL, MUST | VIOMMU_F_ALL | layouts[l]) &&
+                       rig_connect(&r) == 0);
+            driver_start(&r);
+            UT_EQ(attach(&r, 1), VIOMMU_S_OK);
+            before = fake_grants_live_maps(r.f);
+            calls = fake_grants_calls(r.f);
+            play_mixed(&r, batch == 1, batch ? at_once : one_by_one);
+            /* The fourth is of what is not granted, tried again by itself. */
+            if (batch)
+                UT_EQ(fake_grants_calls(r.f) - calls, 4);
+            UT_EQ(fake_grants_live_maps(r.f), before + 1);
+            UT_EQ(r.maps_when_notified, before + 1);
+            UT_EQ(fake_grants_live(r.f, RAM_REF), 1);
+            calls = fake_grants_calls(r.f);
+            (void)status(&r, 0);
+            UT_EQ(fake_grants_calls(r.f) - calls, 1);
+            UT_EQ(fake_grants_live(r.f, RAM_REF), 0);
+            rig_close(&r);
+        }
+        for (unsigned i = 0; i < N_MIXED; i++)
+            UT_EQ(at_once[i], one_by_one[i]);
+        UT_EQ(at_once[3], VIOMMU_S_OK);
+        UT_EQ(at_once[4], VIOMMU_S_OK);
+        UT_EQ(at_once[5], VIOMMU_S_NOENT);
+        UT_EQ(at_once[6], VIOMMU_S_FAULT);
+    }
+    platform = &fake_grants_ops;
+}
+
+/* A broken request ends what is behind it, and what is before it is answered. */
+static void a_ring_that_breaks_in_a_batch_answers_what_was_before(void)
+{
+    const struct guest_buf bad = {0xdead000, 8, false};
+    struct guest_ring *ring;
+    uint8_t req[VIOMMU_ATTACH_SIZE], *tail[3];
+    struct rig r;
+
+    UT_REQUIRE(rig_run(&r, NULL));
+    ring = &r.ring[VIOMMU_QUEUE_REQUEST];
+    for (uint32_t i = 0; i < 3; i++) {
+        attach_bytes(req, i + 1);
+        if (i == 2)
+            UT_TRUE(guest_ring_add(ring, &bad, 1, 1) >= 0);
+        UT_TRUE(post(&r, req, sizeof(req), &tail[i]));
+    }
+    (void)guest_ring_publish(ring);
+    (void)device_queue_event(r.d, VIOMMU_QUEUE_REQUEST);
+    UT_EQ(guest_ring_used_idx(ring), 2);
+    UT_EQ(tail[0][0], VIOMMU_S_OK);
+    UT_EQ(tail[1][0], VIOMMU_S_OK);
+    UT_EQ(tail[2][0], 0xff);
+    UT_TRUE(device_needs_reset(r.d));
+    rig_close(&r);
+}
+
 static void the_budget_bounds_a_wake_up_and_each_batch_notifies_once(void)
 {
     struct device_config config = DEVICE_CONFIG_DEFAULT;
@@ -1913,6 +2042,8 @@ static const struct ut_case cases[] = {
     UT_CASE(windows_are_gone_when_the_answer_is_there),
     UT_CASE(without_grant_copy_buffers_are_free_too),
     UT_CASE(joined_unmaps_are_done_before_any_answer_is_visible),
+    UT_CASE(a_batch_is_mapped_ahead_and_answers_the_same),
+    UT_CASE(a_ring_that_breaks_in_a_batch_answers_what_was_before),
     UT_CASE(the_budget_bounds_a_wake_up_and_each_batch_notifies_once),
     UT_CASE(work_that_driver_ok_finds_beyond_the_budget_is_told),
     UT_CASE(an_unwanted_interrupt_is_not_sent),

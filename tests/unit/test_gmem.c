@@ -757,13 +757,120 @@ static void a_pin_in_a_section_takes_the_window_over(void)
     gmem_begin(mem);
     UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 8), 0);
     gmem_unpin(mem, grant_pages(REF, 1), false);
-    UT_EQ(fake_grants_live(grants, REF), 0); /* at once, section or not */
+    UT_EQ(fake_grants_live(grants, REF), 1); /* for who pins it again in the same section */
+    UT_EQ(fake_grants_map_calls(grants), 1);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 1), false), 0);
+    UT_EQ(fake_grants_map_calls(grants), 1);
+    gmem_unpin(mem, grant_pages(REF, 1), false);
     UT_EQ(gmem_write(mem, grant_address(REF + 1, 0), buf, 8), 0);
     UT_EQ(gmem_pin(mem, map_pages(0, 1), true), -EFAULT);
     UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 48), true), 0);
-    UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 16), true), 0); /* the temporary one makes room */
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 16), true), 0); /* the temporary ones make room */
+    UT_EQ(fake_grants_live(grants, REF), 0);
     UT_EQ(fake_grants_live(grants, REF + 1), 0);
     gmem_end(mem);
+    end();
+}
+
+static void windows_that_will_be_used_are_mapped_by_one_call(void)
+{
+    uint8_t buf[8];
+    size_t calls;
+
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &small));
+    UT_TRUE(gmem_fetches(mem));
+    gmem_begin(mem);
+    for (uint32_t i = 0; i < 8; i++)
+        gmem_want_pin(mem, grant_pages(REF + 2 * i, 2), i % 2);
+    gmem_want_pin(mem, grant_pages(REF, 2), false); /* twice */
+    gmem_want_access(mem, bytes(grant_address(REF + 20, 8), 8), true);
+    gmem_want_access(mem, bytes(grant_address(REF + 20, 40), 8), false); /* the same page */
+    gmem_want_access(mem, map_pages(0, 1), false);                       /* no grant address */
+    gmem_want_pin(mem, bytes(GMEM_GRANT_BIT, PAGE), false);              /* nor is this one */
+    gmem_want_pin(mem, grant_pages(REF + GUEST, 1), false);              /* not granted */
+    gmem_fetch(mem);
+    UT_EQ(fake_grants_calls(grants), 1);
+    UT_EQ(fake_grants_live_maps(grants), 9);
+    UT_EQ(stats().pinned_pages, 0);
+    for (uint32_t i = 0; i < 7; i++)
+        UT_EQ(gmem_pin(mem, grant_pages(REF + 2 * i, 2), i % 2), 0);
+    UT_EQ(gmem_read(mem, grant_address(REF + 20, 0), buf, 8), 0);
+    UT_EQ(gmem_write(mem, grant_address(REF + 20, 0), buf, 8), 0);
+    UT_EQ(fake_grants_calls(grants), 1);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + GUEST, 1), false), -EFAULT);
+    calls = fake_grants_calls(grants);
+    gmem_unpin(mem, grant_pages(REF, 2), false);
+    /* What was not used, what was read, and what is not used any more. */
+    gmem_end(mem);
+    UT_EQ(fake_grants_calls(grants), calls + 1);
+    UT_EQ(fake_grants_live_maps(grants), 6);
+    UT_EQ(stats().windows, 6);
+    end();
+}
+
+/* The same calls outside of a section, in one, and with hints, of which there are far too many. */
+static void neither_sections_nor_hints_change_an_answer(void)
+{
+    int answers[3][40], *answer;
+    size_t i;
+
+    for (int mode = 0; mode < 3; mode++) {
+        bool hints = mode == 2;
+
+        UT_REQUIRE(world_with(&fake_grants_ops_many, &small));
+        UT_EQ(set_whole_map(), 0);
+        fake_grants_set_limit(grants, 50);
+        answer = answers[mode];
+        if (mode > 0)
+            gmem_begin(mem);
+        for (i = 0; hints && i < 300; i++)
+            gmem_want_pin(mem, grant_pages(REF + (uint32_t)i % 60, 1 + i % 5), i % 3 == 0);
+        gmem_fetch(mem);
+        for (i = 0; i < 10; i++)
+            *answer++ = gmem_pin(mem, grant_pages(REF + (uint32_t)i, 7), i % 2);
+        for (i = 0; i < 10; i++) {
+            gmem_want_pin(mem, grant_pages(REF + (uint32_t)i, 3), hints);
+            gmem_want_pin(mem, grant_pages(REF + (uint32_t)i, 9), hints);
+            if (hints)
+                gmem_fetch(mem);
+            *answer++ = gmem_pin(mem, map_pages(i, 4), true);
+            gmem_unpin(mem, grant_pages(REF + (uint32_t)i, 7), i % 2);
+            *answer++ = gmem_pin(mem, grant_pages(REF + (uint32_t)i, 3), true);
+            *answer++ = gmem_pin(mem, grant_pages(REF_RO + (uint32_t)i, 1), i % 2);
+        }
+        if (mode > 0)
+            gmem_end(mem);
+        UT_EQ(fake_grants_live_maps(grants), stats().windows);
+        end();
+    }
+    for (i = 0; i < 40; i++) {
+        UT_EQ(answers[1][i], answers[0][i]);
+        UT_EQ(answers[2][i], answers[0][i]);
+    }
+}
+
+static void unmaps_of_a_section_are_one_call(void)
+{
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &small));
+    for (uint32_t i = 0; i < 10; i++)
+        UT_EQ(gmem_pin(mem, grant_pages(REF + i, 1), true), 0);
+    gmem_begin(mem);
+    for (uint32_t i = 0; i < 10; i++)
+        gmem_unpin(mem, grant_pages(REF + i, 1), true);
+    UT_EQ(fake_grants_calls(grants), 10);
+    gmem_end(mem);
+    UT_EQ(fake_grants_calls(grants), 11);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    /* A new map, and the end, too. */
+    UT_EQ(set_whole_map(), 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        UT_EQ(gmem_pin(mem, map_pages(8 * i, 1), true), 0);
+        gmem_unpin(mem, map_pages(8 * i, 1), true);
+    }
+    UT_EQ(fake_grants_calls(grants), 14);
+    UT_EQ(gmem_set_map(mem, NULL, 0), 0);
+    UT_EQ(fake_grants_calls(grants), 15);
+    UT_EQ(fake_grants_live_pages(grants), 0);
     end();
 }
 
@@ -1124,6 +1231,9 @@ static const struct ut_case cases[] = {
     UT_CASE(unpinned_grants_are_copied_and_pinned_ones_read_in_place),
     UT_CASE(a_section_keeps_temporary_windows_to_its_end),
     UT_CASE(a_pin_in_a_section_takes_the_window_over),
+    UT_CASE(windows_that_will_be_used_are_mapped_by_one_call),
+    UT_CASE(neither_sections_nor_hints_change_an_answer),
+    UT_CASE(unmaps_of_a_section_are_one_call),
     UT_CASE(areas_are_contiguous_whatever_the_runs_are),
     UT_CASE(areas_count_in_the_budget),
     UT_CASE(new_map_keeps_what_is_in_use_or_is_refused),

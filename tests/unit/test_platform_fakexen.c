@@ -363,8 +363,9 @@ static void a_worker_cannot_map_what_another_guest_granted(void)
     uint8_t reply[sizeof(struct fx_map_reply) + sizeof(uint32_t)];
     struct fx_copy_piece piece = {.len = 1};
     struct fx_channel channel;
+    struct grant_window many[8];
     struct brokered b;
-    uint32_t ref, i;
+    uint32_t refs[8], ref, i;
     void *addr = &b;
     int sock;
 
@@ -376,6 +377,14 @@ static void a_worker_cannot_map_what_another_guest_granted(void)
     for (i = ref; i < ref + 8; i++)
         UT_EQ(ops->brokered->grants->map(b.p, &i, 1, false, &addr), -EFAULT);
     UT_TRUE(addr == &b);
+    /* And all of them in one message. */
+    for (i = 0; i < ARRAY_SIZE(many); i++) {
+        refs[i] = ref + i;
+        many[i] = (struct grant_window){.refs = &refs[i], .n_pages = 1};
+    }
+    ops->brokered->grants->map_many(b.p, many, ARRAY_SIZE(many));
+    for (i = 0; i < ARRAY_SIZE(many); i++)
+        UT_EQ(many[i].status, -EFAULT);
     UT_EQ(count(&b.rig, OTHER, "mapped"), 0);
 
     /* Around it: a connection in the state in which the worker has its own. */
@@ -413,6 +422,45 @@ static void a_worker_cannot_map_what_another_guest_granted(void)
     brokered_teardown(&b);
 }
 
+static void many_windows_come_through_the_broker(void)
+{
+    const struct grant_ops *grants = ops->brokered->grants;
+    struct brokered b;
+    uint32_t ref, ro, bad = 0xfffffff0;
+    UT_REQUIRE(brokered_setup(&b));
+    UT_EQ(fx_guest_grant(b.rig.guest, DRV, 0, 4, false, &ref), 0);
+    UT_EQ(fx_guest_grant(b.rig.guest, DRV, 5, 1, true, &ro), 0);
+    {
+        const uint32_t refs[] = {ref + 2, ref, ro};
+        struct grant_window w[] = {
+            {.refs = &refs[2], .n_pages = 1},
+            {.refs = refs, .n_pages = 2, .writable = true},
+            {.refs = &bad, .n_pages = 1},
+            {.refs = &refs[2], .n_pages = 1, .writable = true},
+        };
+        uint8_t *memory = fx_guest_memory(b.rig.guest);
+
+        memory[0] = 0x10;
+        memory[2 * GRANT_PAGE_SIZE] = 0x12;
+        memory[5 * GRANT_PAGE_SIZE] = 0x15;
+        grants->map_many(b.p, w, ARRAY_SIZE(w));
+        UT_EQ(w[0].status, 0);
+        UT_EQ(w[1].status, 0);
+        UT_EQ(w[2].status, -EFAULT);
+        UT_EQ(w[3].status, -EFAULT);
+        UT_REQUIRE(w[0].status == 0 && w[1].status == 0);
+        UT_EQ(*(uint8_t *)w[0].addr, 0x15);
+        UT_EQ(*(uint8_t *)w[1].addr, 0x12);
+        UT_EQ(((uint8_t *)w[1].addr)[GRANT_PAGE_SIZE], 0x10);
+        ((uint8_t *)w[1].addr)[GRANT_PAGE_SIZE] = 0x20;
+        UT_EQ(memory[0], 0x20);
+        UT_EQ(count(&b.rig, GUEST, "mapped"), 3);
+        grants->unmap_many(b.p, w, 2);
+        UT_EQ(count(&b.rig, GUEST, "mapped"), 0);
+    }
+    brokered_teardown(&b);
+}
+
 static void the_end_of_a_worker_unmaps_what_its_broker_has(void)
 {
     struct brokered b;
@@ -434,6 +482,7 @@ static void the_end_of_a_worker_unmaps_what_its_broker_has(void)
 static const struct ut_case cases[] = {
     UT_CASE(pages_come_through_the_broker),
     UT_CASE(a_worker_cannot_map_what_another_guest_granted),
+    UT_CASE(many_windows_come_through_the_broker),
     UT_CASE(the_end_of_a_worker_unmaps_what_its_broker_has),
     UT_CASE(open_needs_its_environment),
     UT_CASE(pages_appear_in_the_order_of_the_references),

@@ -375,6 +375,40 @@ static void refused_brokered_maps_leave_no_record(void)
     brokered_teardown(&b);
 }
 
+/* One message records all; the one that cannot be mapped then fails alone and is forgotten. */
+static void many_windows_are_recorded_then_mapped(void)
+{
+    static const uint32_t refs[] = {5, 6, 7, 8};
+    const struct grant_ops *grants = ops->brokered->grants;
+    struct grant_window w[] = {
+        {.refs = refs, .n_pages = 2, .writable = true},
+        {.refs = &refs[2], .n_pages = 1},
+        {.refs = &refs[3], .n_pages = 1},
+    };
+    struct brokered b;
+
+    UT_REQUIRE(brokered_setup(&b));
+    mock_xen.fail_gntdev_map = EINVAL;
+    grants->map_many(b.p, w, 3);
+    UT_EQ(w[0].status, -EFAULT);
+    UT_EQ(w[1].status, 0);
+    UT_EQ(w[2].status, 0);
+    UT_STR(mock_xen.gnt_trace, "rrrmmmf");
+    UT_EQ(mock_xen.forget_n, 2);
+    grants->unmap_many(b.p, &w[1], 2);
+    UT_STR(mock_xen.gnt_trace, "rrrmmmfff");
+    /* None is too many, and what fits into no message is refused alone. */
+    w[0].n_pages = BROKER_MAX_PAGES + 1;
+    w[1].n_pages = 0;
+    grants->map_many(b.p, w, 3);
+    UT_EQ(w[0].status, -ENOMEM);
+    UT_EQ(w[1].status, -EINVAL);
+    UT_EQ(w[2].status, 0);
+    UT_STR(mock_xen.gnt_trace, "rrrmmmfffrm");
+    brokered_teardown(&b);
+    UT_STR(mock_xen.gnt_trace, "rrrmmmfffrmf");
+}
+
 static void a_dead_broker_is_a_failure_and_no_hang(void)
 {
     const struct grant_ops *grants = ops->brokered->grants;
@@ -399,7 +433,8 @@ static void a_brokered_worker_has_no_way_around_its_broker(void)
     for (size_t i = 0; i < list->n; i++)
         UT_EQ(_IOC_TYPE(list->requests[i]), 'E'); /* evtchn's; gntdev's are 'G' */
     /* And the broker's requests have no room for a domain at all. */
-    UT_EQ(sizeof(struct broker_request), 4 * sizeof(uint32_t));
+    UT_EQ(sizeof(struct broker_request), 2 * sizeof(uint32_t));
+    UT_EQ(sizeof(struct broker_map_item), 2 * sizeof(uint32_t));
 }
 
 static void brokered_open_fails_whole(void)
@@ -424,6 +459,7 @@ static void brokered_open_fails_whole(void)
 static const struct ut_case cases[] = {
     UT_CASE(a_broker_records_and_the_worker_maps),
     UT_CASE(refused_brokered_maps_leave_no_record),
+    UT_CASE(many_windows_are_recorded_then_mapped),
     UT_CASE(a_dead_broker_is_a_failure_and_no_hang),
     UT_CASE(a_brokered_worker_has_no_way_around_its_broker),
     UT_CASE(brokered_open_fails_whole),

@@ -118,6 +118,21 @@ static void unmap_or_die(void *ctx, void *addr, size_t n)
     step();
 }
 
+/* Several at once: a death can come between any two of them. */
+static void map_many_or_die(void *ctx, struct grant_window *windows, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        windows[i].status = map_or_die(ctx, windows[i].refs, windows[i].n_pages,
+                                       windows[i].writable, &windows[i].addr);
+}
+
+static void unmap_many_or_die(void *ctx, const struct grant_window *windows, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        unmap_or_die(ctx, windows[i].addr, windows[i].n_pages);
+}
+
+static bool map_ahead;
 static struct grant_ops dying_grants;
 static uint64_t ring_features = VIRTIO_F_EVENT_IDX;
 
@@ -395,6 +410,11 @@ static bool world_open(struct world *w)
     dying_grants = fake_grants_ops;
     dying_grants.map = map_or_die;
     dying_grants.unmap = unmap_or_die;
+    if (map_ahead) {
+        dying_grants.copy = NULL;
+        dying_grants.map_many = map_many_or_die;
+        dying_grants.unmap_many = unmap_many_or_die;
+    }
     w->file_size = (size_t)statefile_size(MAX_MAPPINGS, 1);
     w->file = shared(w->file_size);
     w->outcome = shared(sizeof(*w->outcome));
@@ -731,6 +751,16 @@ static void nor_in_a_packed_ring(void)
     ring_features = VIRTIO_F_EVENT_IDX;
 }
 
+static void nor_where_windows_are_mapped_ahead_of_their_requests(void)
+{
+    map_ahead = true;
+    play_requests();
+    ring_features = VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER;
+    play_requests();
+    ring_features = VIRTIO_F_EVENT_IDX;
+    map_ahead = false;
+}
+
 static void offer_map(struct world *w, uint32_t generation, unsigned pages)
 {
     memset(w->directory, 0, PAGE);
@@ -990,6 +1020,7 @@ static void event_buffers_go_on_after_a_death_at_any_step(void)
 static const struct ut_case cases[] = {
     UT_CASE(no_request_is_lost_or_doubled_by_a_death_at_any_step),
     UT_CASE(nor_in_a_packed_ring),
+    UT_CASE(nor_where_windows_are_mapped_ahead_of_their_requests),
     UT_CASE(control_page_steps_survive_a_death_at_any_step),
     UT_CASE(a_reset_device_starts_again_from_index_0),
     UT_CASE(a_single_queue_is_reset_and_enabled_over_a_death_at_any_step),

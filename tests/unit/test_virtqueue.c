@@ -154,6 +154,128 @@ static void an_unpopped_chain_comes_again(void)
     rw_close();
 }
 
+static void chains_taken_ahead_are_used_in_order(void)
+{
+    struct vq_chain chain[5], again;
+    uint16_t behind[4];
+    uint8_t *data[4], byte;
+    uint32_t head, len;
+
+    UT_REQUIRE(rw_open(16, VIRTIO_F_VERSION_1));
+    for (uint8_t i = 0; i < 4; i++) {
+        data[i] = rw_request(10u + i, 4, 2);
+        UT_REQUIRE(data[i] != NULL);
+        data[i][0] = i;
+    }
+    guest_ring_publish(&rw.ring);
+    for (unsigned i = 0; i < 4; i++) {
+        UT_EQ(virtqueue_pop_ahead(rw.vq, &chain[i]), 1);
+        UT_EQ(chain[i].readable, 10 + i);
+    }
+    UT_EQ(virtqueue_pop_ahead(rw.vq, &chain[4]), 0);
+    UT_EQ(virtqueue_pop(rw.vq, &again), 1); /* the oldest */
+    UT_EQ(again.readable, 10);
+    /* Each can be read and written at any time, but only the oldest is pushed. */
+    for (unsigned i = 4; i-- > 0;) {
+        UT_EQ(virtqueue_read(rw.vq, &chain[i], &byte, 1), 1);
+        UT_EQ(byte, i);
+        UT_EQ(virtqueue_write(rw.vq, &chain[i], &byte, 1), 0);
+        UT_EQ(data[i][10 + i], i);
+    }
+    virtqueue_push(rw.vq, &chain[1], 1);
+    virtqueue_unpop(rw.vq, &chain[1]); /* nor is it the newest */
+    for (unsigned i = 0; i < 3; i++) {
+        behind[i] = virtqueue_position(rw.vq);
+        virtqueue_push(rw.vq, &chain[i], 1 + i);
+        UT_EQ(virtqueue_read(rw.vq, &chain[i], &byte, 1), -EPROTO);
+    }
+    virtqueue_unpop(rw.vq, &chain[3]);
+    UT_EQ(virtqueue_position(rw.vq), behind[2]);
+    UT_EQ(virtqueue_pop_ahead(rw.vq, &chain[3]), 1);
+    UT_EQ(chain[3].readable, 13);
+    /* As far as one at a time would have come. */
+    UT_EQ(behind[0], rw.layout ? 0x8002 : 1);
+    UT_EQ(behind[1], rw.layout ? 0x8004 : 2);
+    UT_EQ(behind[2], rw.layout ? 0x8006 : 3);
+    UT_EQ(virtqueue_position(rw.vq), rw.layout ? 0x8008 : 4);
+    virtqueue_publish(rw.vq);
+    for (uint32_t i = 0; i < 3; i++) {
+        UT_TRUE(guest_ring_used(&rw.ring, &head, &len));
+        UT_EQ(len, 1 + i);
+    }
+    UT_FALSE(guest_ring_used(&rw.ring, &head, &len));
+    rw_close();
+}
+
+/* No more than there is room for, and all of them after some pushes. */
+static void as_many_as_there_is_room_for_are_taken_ahead(void)
+{
+    struct guest_buf bufs[250];
+    struct vq_chain chain;
+    unsigned taken = 0;
+    uint8_t *data;
+
+    UT_REQUIRE(rw_open(256, RW_INDIRECT));
+    data = guest_alloc(&rw.arena, 250, 1);
+    UT_REQUIRE(data != NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(bufs); i++)
+        bufs[i] = (struct guest_buf){rw_address(data + i), 1, false};
+    for (unsigned i = 0; i < 100; i++)
+        UT_TRUE(guest_ring_add(&rw.ring, bufs, 1, 1) >= 0);
+    UT_TRUE(guest_ring_add(&rw.ring, bufs, 250, 0) >= 0);
+    UT_TRUE(guest_ring_add(&rw.ring, bufs, 1, 1) >= 0);
+    guest_ring_publish(&rw.ring);
+    while (taken < 102) {
+        unsigned some = 0;
+
+        while (virtqueue_pop_ahead(rw.vq, &chain) == 1)
+            some++;
+        UT_REQUIRE(some > 0);
+        UT_TRUE(some <= VIRTQUEUE_AHEAD);
+        /* One long chain ends a batch. */
+        UT_EQ(chain.readable, taken + some == 101 ? 250 : 1);
+        taken += some;
+        for (; some > 0; some--) {
+            UT_EQ(virtqueue_pop(rw.vq, &chain), 1);
+            virtqueue_push(rw.vq, &chain, 0);
+        }
+    }
+    UT_EQ(virtqueue_pop(rw.vq, &chain), 0);
+    UT_STR(virtqueue_broken_why(rw.vq), "");
+    rw_close();
+}
+
+/* What is behind a chain that breaks the queue is gone with it; what is before it is answered. */
+static void a_chain_that_breaks_the_queue_leaves_those_before_it(void)
+{
+    struct vq_chain chain[4];
+    struct guest_buf bad = {RW_OUTSIDE, 8, false};
+    uint32_t head, len;
+    uint8_t byte = 7;
+
+    UT_REQUIRE(rw_open_on(&fake_grants_ops, true) && rw_start(16, VIRTIO_F_VERSION_1));
+    for (unsigned i = 0; i < 3; i++)
+        UT_REQUIRE(rw_request(8, 4, 2) != NULL);
+    UT_REQUIRE(guest_ring_add(&rw.ring, &bad, 1, 1) >= 0);
+    guest_ring_publish(&rw.ring);
+    for (unsigned i = 0; i < 3; i++)
+        UT_EQ(virtqueue_pop_ahead(rw.vq, &chain[i]), 1);
+    UT_EQ(virtqueue_pop_ahead(rw.vq, &chain[3]), -EPROTO);
+    UT_TRUE(virtqueue_broken(rw.vq));
+    UT_EQ(virtqueue_read(rw.vq, &chain[2], &byte, 1), 1);
+    fake_grants_fail_copy(rw.grants, 1, -EFAULT);
+    UT_EQ(virtqueue_read(rw.vq, &chain[1], &byte, 1), -EPROTO);
+    UT_EQ(virtqueue_read(rw.vq, &chain[2], &byte, 1), -EPROTO);
+    UT_EQ(virtqueue_write(rw.vq, &chain[0], &byte, 1), 0);
+    virtqueue_push(rw.vq, &chain[0], 1);
+    virtqueue_push(rw.vq, &chain[1], 1); /* not in flight: nothing happens */
+    virtqueue_publish(rw.vq);
+    UT_TRUE(guest_ring_used(&rw.ring, &head, &len));
+    UT_EQ(len, 1);
+    UT_FALSE(guest_ring_used(&rw.ring, &head, &len));
+    rw_close();
+}
+
 /* Serves one request of a single descriptor; false if anything is not as expected. */
 static bool one_round(const struct guest_buf *buf)
 {
@@ -916,6 +1038,9 @@ static void no_notification_is_lost_between_two_threads(void)
     X(a_request_goes_through)                                    \
     X(used_length_never_exceeds_the_writable_part)               \
     X(an_unpopped_chain_comes_again)                             \
+    X(chains_taken_ahead_are_used_in_order)                      \
+    X(as_many_as_there_is_room_for_are_taken_ahead)              \
+    X(a_chain_that_breaks_the_queue_leaves_those_before_it)      \
     X(indices_and_wrap_counters_go_round_for_every_size)         \
     X(every_framing_gives_the_same_bytes)                        \
     X(longest_chains_are_taken)                                  \

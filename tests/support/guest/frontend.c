@@ -456,11 +456,64 @@ static void split_request(struct frontend *fe, size_t req_len, size_t writable)
     make_available(fe, 0, 0);
 }
 
+/* Waits for the next used element of the request queue. */
+static int await_used(struct frontend *fe, uint32_t *id_out, uint32_t *used_out)
+{
+    uint64_t deadline = loop_now_ms() + FE_WAIT_MS;
+
+    while (!fe_take_used(fe, 0, id_out, used_out)) {
+        int r;
+
+        if (loop_now_ms() >= deadline)
+            return -ETIMEDOUT;
+        /* Short looks: a broken ring is announced on the control port, not here. */
+        r = fx_channel_wait(&fe->queue[0].channel, 50);
+        if (r < 0)
+            return r;
+        if (fe_device_status(fe) & 0x40)
+            return -EIO;
+    }
+    return 0;
+}
+
+int fe_batch(struct frontend *fe, const uint8_t *reqs, size_t req_len, unsigned n, unsigned *ok_out)
+{
+    uint64_t base = fe_grant_address(fe, FE_PAGE_REQUEST);
+    uint8_t *buffer = page(fe, FE_PAGE_REQUEST), *desc = ring_page(fe, 0, 0);
+    uint16_t *ring = (uint16_t *)(void *)ring_page(fe, 0, 1);
+    struct fe_queue *q = &fe->queue[0];
+    size_t slot = req_len + 4;
+    int r;
+
+    if (packed(fe) || n * slot > FE_PAGE_SIZE || 2 * n > q->size)
+        return -ENOSPC;
+    memset(buffer, 0xaa, FE_PAGE_SIZE);
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(buffer + i * slot, reqs + i * req_len, req_len);
+        put_desc(desc + 32 * i, base + i * slot, (uint32_t)req_len, DESC_F_NEXT, 2 * i + 1);
+        put_desc(desc + 32 * i + 16, base + i * slot + req_len, 4, DESC_F_WRITE, 0);
+        ring[2 + (uint16_t)(q->avail + i) % q->size] = htole16((uint16_t)(2 * i));
+    }
+    q->avail = (uint16_t)(q->avail + n);
+    __atomic_store_n(&ring[1], htole16(q->avail), __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* as in make_available() */
+    *ok_out = 0;
+    r = fx_channel_notify(&q->channel);
+    for (unsigned i = 0; i < n && r == 0; i++) {
+        uint32_t id = 0, used = 0;
+
+        r = await_used(fe, &id, &used);
+        if (r == 0 && id != 2 * i)
+            r = -EPROTO;
+        *ok_out += r == 0 && used == 4 && buffer[i * slot + req_len] == 0;
+    }
+    return r;
+}
+
 int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answer, size_t writable,
                uint32_t *used_out)
 {
     uint8_t *buffer = page(fe, FE_PAGE_REQUEST);
-    uint64_t deadline = loop_now_ms() + FE_WAIT_MS;
     uint32_t id;
     int r;
 
@@ -476,18 +529,9 @@ int fe_request(struct frontend *fe, const void *req, size_t req_len, void *answe
     r = fx_channel_notify(&fe->queue[0].channel);
     if (r)
         return r;
-    while (!fe_take_used(fe, 0, &id, used_out)) {
-        uint64_t now = loop_now_ms();
-
-        if (now >= deadline)
-            return -ETIMEDOUT;
-        /* Short looks: a broken ring is announced on the control port, not here. */
-        r = fx_channel_wait(&fe->queue[0].channel, 50);
-        if (r < 0)
-            return r;
-        if (fe_device_status(fe) & 0x40)
-            return -EIO;
-    }
+    r = await_used(fe, &id, used_out);
+    if (r)
+        return r;
     if (id != 0)
         return -EPROTO;
     memcpy(answer, buffer + REQUEST_READABLE, writable);

@@ -116,6 +116,13 @@ MUST_CHECK int fe_request(struct frontend *fe, const void *req, size_t req_len, 
 /* The next used element of a queue, for who fills rings by hand. False: there is none. */
 bool fe_take_used(struct frontend *fe, unsigned queue, uint32_t *id_out, uint32_t *len_out);
 
+/*
+ * Sends n requests of req_len bytes each, made available at once; *ok_out: how many were answered
+ * OK. Split rings only; -ENOSPC: more than ring or request page have room for.
+ */
+MUST_CHECK int fe_batch(struct frontend *fe, const uint8_t *reqs, size_t req_len, unsigned n,
+                        unsigned *ok_out);
+
 /* The next fault report, waiting up to timeout_ms; -ETIMEDOUT when there is none. */
 MUST_CHECK int fe_event(struct frontend *fe, int timeout_ms, uint8_t out[24]);
 

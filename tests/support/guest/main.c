@@ -400,10 +400,114 @@ static void cmd_event(struct frontend *fe, const struct words *w)
 }
 
 /*
- * `churn n=.. p=..`: MAP and UNMAP of one granted page over and over; how many were answered OK,
- * and how many MAPs were refused because of the host (DEVERR, NOMEM), if any.
+ * MAPs of n granted pages from p on, the last one first, at vs on; UNMAPs of the same, each a page.
+ * In batches; counts those that were answered OK.
  */
-static void cmd_churn(struct frontend *fe, const struct words *w)
+struct pages {
+    uint32_t vdomain, p, n, batch;
+    uint64_t vs;
+};
+
+static bool pages_arg(const struct frontend *fe, const struct words *w, struct pages *out)
+{
+    *out = (struct pages){.vdomain = arg32(w, "d", 1),
+                          .p = arg32(w, "p", FE_PAGE_FIRST_FREE),
+                          .n = arg32(w, "n", 1),
+                          .batch = arg32(w, "batch", 1),
+                          .vs = arg(w, "vs", 0)};
+    return !arg_bad && out->batch > 0 && out->batch <= 64 && out->p < fe->n_pages &&
+           out->n <= fe->n_pages - out->p;
+}
+
+static void put_map(const struct frontend *fe, const struct pages *a, uint32_t i, uint8_t *req)
+{
+    uint64_t first = a->vs + (uint64_t)i * FE_PAGE_SIZE;
+
+    memset(req, 0, 36);
+    req[0] = 3;
+    le32_store(req + 4, a->vdomain);
+    le64_store(req + 8, first);
+    le64_store(req + 16, first + FE_PAGE_SIZE - 1);
+    le64_store(req + 24, fe_grant_address(fe, a->p + a->n - 1 - i));
+    le32_store(req + 32, 3);
+}
+
+static void put_unmap(const struct frontend *fe UNUSED, const struct pages *a, uint32_t i,
+                      uint8_t *req)
+{
+    uint64_t first = a->vs + (uint64_t)i * FE_PAGE_SIZE;
+
+    memset(req, 0, 28);
+    req[0] = 4;
+    le32_store(req + 4, a->vdomain);
+    le64_store(req + 8, first);
+    le64_store(req + 16, first + FE_PAGE_SIZE - 1);
+}
+
+/* One by one as any request is sent (packed, indirect), else as a batch. */
+static int send_some(struct frontend *fe, const uint8_t *reqs, size_t len, unsigned n,
+                     unsigned *good)
+{
+    uint8_t tail[4];
+    uint32_t used;
+    int r;
+
+    if (n > 1)
+        return fe_batch(fe, reqs, len, n, good);
+    r = fe_request(fe, reqs, len, tail, sizeof(tail), &used);
+    *good = r == 0 && used == 4 && tail[0] == 0;
+    return r;
+}
+
+static int run_pages(struct frontend *fe, const struct pages *a, size_t len,
+                     void (*put)(const struct frontend *, const struct pages *, uint32_t,
+                                 uint8_t *),
+                     uint64_t *ok)
+{
+    uint8_t reqs[64 * 36];
+    int r = 0;
+
+    for (uint32_t i = 0, some; i < a->n && r == 0; i += some) {
+        unsigned good = 0;
+
+        some = a->n - i < a->batch ? a->n - i : a->batch;
+        for (uint32_t k = 0; k < some; k++)
+            put(fe, a, i + k, reqs + k * len);
+        r = send_some(fe, reqs, len, some, &good);
+        *ok += good;
+    }
+    return r;
+}
+
+static void answer_ok(int r, uint64_t ok)
+{
+    if (r)
+        answer_result(r);
+    else
+        answer("ok=%" PRIu64, ok);
+}
+
+static void cmd_maps(struct frontend *fe, const struct words *w)
+{
+    struct pages a;
+    uint64_t ok = 0;
+    int r = pages_arg(fe, w, &a) ? run_pages(fe, &a, 36, put_map, &ok) : -EINVAL;
+
+    answer_ok(r, ok);
+}
+
+static void cmd_unmaps(struct frontend *fe, const struct words *w)
+{
+    struct pages a;
+    uint64_t ok = 0;
+    int r = pages_arg(fe, w, &a) ? run_pages(fe, &a, 28, put_unmap, &ok) : -EINVAL;
+
+    answer_ok(r, ok);
+}
+
+/* `churn n=.. p=..`: how many were answered OK, and how many MAPs were refused because of the host
+ * (DEVERR, NOMEM), if any. */
+static void churn_one(struct frontend *fe, const struct words *w)
 {
     uint64_t n = arg(w, "n", 1000), ok = 0, refused = 0;
     uint32_t p = arg32(w, "p", FE_PAGE_FIRST_FREE), used;
@@ -430,6 +534,29 @@ static void cmd_churn(struct frontend *fe, const struct words *w)
         answer("ok=%" PRIu64 " refused=%" PRIu64, ok, refused);
     else
         answer("ok=%" PRIu64, ok);
+}
+
+/* MAP and UNMAP over and over, of one granted page, or (batch=) of one for each of a batch. */
+static void cmd_churn(struct frontend *fe, const struct words *w)
+{
+    uint64_t n = arg(w, "n", 1000), ok = 0;
+    struct pages a;
+    int r = -EINVAL;
+
+    if (arg(w, "batch", 1) == 1) {
+        churn_one(fe, w);
+        return;
+    }
+    if (pages_arg(fe, w, &a)) {
+        a.n = a.batch;
+        r = a.n <= fe->n_pages - a.p ? 0 : -EINVAL;
+    }
+    for (uint64_t i = 0; i < n && r == 0; i += a.batch) {
+        r = run_pages(fe, &a, 36, put_map, &ok);
+        if (r == 0)
+            r = run_pages(fe, &a, 28, put_unmap, &ok);
+    }
+    answer_ok(r, ok);
 }
 
 /* `kick queue=N times=N`: bare notifications. */
@@ -510,7 +637,9 @@ static const struct command {
     {"probe", cmd_probe, "e= [size=]"},
     {"raw", cmd_raw, "hex= wlen="},
     {"event", cmd_event, "[MS]: wait for a fault report"},
-    {"churn", cmd_churn, "n= p= [d=]: MAP and UNMAP of one granted page, n times"},
+    {"maps", cmd_maps, "p= n= vs= [d=] [batch=]: MAP n granted pages one by one, backwards"},
+    {"unmaps", cmd_unmaps, "n= vs= [d=] [batch=]: UNMAP n pages one by one"},
+    {"churn", cmd_churn, "n= p= [d=] [batch=]: MAP and UNMAP of granted pages, n times"},
     {"kick", cmd_kick, "queue= times=: bare notifications"},
     {"ring", cmd_ring, "queue= avail=: overwrite the available index of a split ring and kick"},
     {"queue-reset", cmd_queue_reset, "queue=: reset one queue (start features=.. with bit 40)"},
