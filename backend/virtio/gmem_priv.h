@@ -153,10 +153,13 @@ const struct run *runs_search(struct runs *map, uint64_t frame);
 /* The run that contains the frame, or NULL. O(log n), less when it is the last one again. */
 static inline const struct run *runs_find(struct runs *map, uint64_t frame)
 {
-    const struct run *last = map->v + map->hint;
+    /* An empty map has no array, and NULL no offsets. */
+    if (LIKELY(map->hint < map->n)) {
+        const struct run *last = map->v + map->hint;
 
-    if (LIKELY(map->hint < map->n && last->first <= frame && frame <= last->last))
-        return last;
+        if (LIKELY(last->first <= frame && frame <= last->last))
+            return last;
+    }
     return runs_search(map, frame);
 }
 
