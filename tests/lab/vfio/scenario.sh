@@ -207,6 +207,15 @@ is "the guest's device stays Connected" "$(xs_be read backend/virtio/2/0/state)"
 shows "the mappings are in the successor's container" 'read 0x200000 6 write 0x200010 6 ' \
     device 8 read 0x200000 6 write 0x200010 6
 g_is 3 "the device's bytes arrive" 0a0b0c0d0e0f peek a=0xc8010 len=6
+shows "show says that the kernel has reset both devices" '*"reset":true*"reset":true*' \
+    ctl show 2/0 --json
+g 3 event
+first=$got
+g 3 event
+# In no particular order.
+is "the guest is told so, with reason UNKNOWN" "$first; $got" \
+    'fault reason=0 *endpoint=0x[89] *; fault reason=0 *endpoint=0x[89] *'
+is "for each of them" "$(printf '%s\n' "$first" "$got" | grep -o 'endpoint=0x[89]' | sort -u | wc -l)" 2
 g 3 poke a=0xc8010 hex=010203040506
 g_is 3 "the guest starts over" 'connected*' start size=64
 eventually "the endpoints are back" '*0x8*'"$one"'*0x9*'"$two"'*' both_listed
