@@ -105,6 +105,13 @@ attack() {
 # judge NAME: by what the guest said, by the other guest, and by what is left.
 judge() {
     judge_left=$(holdings)
+    # The other guest's worker may be in the middle of a map, the supervisor at the end of a call.
+    judge_tries=0
+    while [ "$judge_left" != "$at_rest" ] && [ $judge_tries -lt 50 ]; do
+        judge_tries=$((judge_tries + 1))
+        sleep 0.02
+        judge_left=$(holdings)
+    done
     case $attack_said/$steady in
     "ok "*/"n="[1-9]*" wrong=0 "*)
         if [ "$judge_left" = "$at_rest" ]; then
