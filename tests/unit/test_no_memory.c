@@ -151,7 +151,7 @@ static void guest_memory(void)
 {
     rw.grants = fake_grants_new(RW_PAGES, false);
     UT_REQUIRE(rw.grants && fake_grants_grant(rw.grants, RW_REF, 0, RW_PAGES, false));
-    UT_EQ(fails_everywhere(make_gmem, -ENOMEM, no_dump), 4);
+    UT_EQ(fails_everywhere(make_gmem, -ENOMEM, no_dump), 5);
     UT_EQ(fails_everywhere(set_map, -ENOMEM, gmem_dump), 1);
     UT_TRUE(fails_everywhere(map_area, -ENOMEM, gmem_dump) >= 1);
     gmem_area_unmap(mem, &area);
