@@ -279,6 +279,15 @@ static void close_platform(struct worker *w)
     w->platform = NULL;
 }
 
+/*
+ * The supervisor is dead or has given this worker up, and SIGKILL is on its way. Until it is here a
+ * request whose buffers cannot be mapped would cost the device a reset: the successor answers it.
+ */
+static void broker_lost(void)
+{
+    _exit(EXIT_FAILURE);
+}
+
 static int open_platform(struct worker *w, const struct msg_start *start, char *why,
                          size_t why_size)
 {
@@ -296,10 +305,12 @@ static int open_platform(struct worker *w, const struct msg_start *start, char *
         return -ENOENT;
     }
     w->brokered = w->options->broker_fd >= 0 ? w->ops->brokered : NULL;
-    if (w->brokered)
+    if (w->brokered) {
+        broker_on_lost(broker_lost);
         r = w->brokered->open(&w->platform, start->domid, w->options->broker_fd);
-    else
+    } else {
         r = w->ops->open(&w->platform, start->domid);
+    }
     if (r < 0) {
         w->platform = NULL;
         snprintf(why, why_size, "platform %s: %s", start->platform, strerror(-r));

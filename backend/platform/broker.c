@@ -348,6 +348,25 @@ static struct iovec const_iov(const void *data, size_t len)
     return iov;
 }
 
+static void (*on_lost)(void);
+
+void broker_on_lost(void (*lost)(void))
+{
+    on_lost = lost;
+}
+
+static int gone(void)
+{
+    if (on_lost)
+        on_lost();
+    return -EPIPE;
+}
+
+static bool says_gone(ssize_t r)
+{
+    return r == 0 || r == -EPIPE || r == -ECONNRESET;
+}
+
 /* Sends, and receives up to n_in pieces: the length, or -errno. */
 static ssize_t call(int sock, struct iovec *out, size_t n_out, struct iovec *in, size_t n_in,
                     int *fd_out)
@@ -356,9 +375,9 @@ static ssize_t call(int sock, struct iovec *out, size_t n_out, struct iovec *in,
     ssize_t len;
 
     if (r < 0)
-        return r;
+        return says_gone(r) ? gone() : r;
     len = receive_message(sock, in, n_in, fd_out);
-    return len == 0 ? -EPIPE : len;
+    return says_gone(len) ? gone() : len;
 }
 
 /* Fills in the wants from a well-formed answer: its words in all, or -EPROTO. */

@@ -92,6 +92,13 @@ MUST_CHECK int broker_socketpair(int sv[2]);
 
 /* --- the worker's side ------------------------------------------------------------------------ */
 
+/*
+ * What is done when the broker is found to be gone, as it is when the supervisor has died: nothing
+ * of the guest can be reached any more, and no request may be judged by that. `lost` does not
+ * return. Of the process; NULL, as at first: the calls below return -EPIPE.
+ */
+void broker_on_lost(void (*lost)(void));
+
 /* A window to map. */
 struct broker_want {
     const uint32_t *refs;

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/support/ut.h"
 
@@ -432,6 +434,40 @@ static void a_worker_keeps_one_descriptor_of_an_answer(void)
     close(sv[1]);
 }
 
+static void end_with_42(void)
+{
+    _exit(42);
+}
+
+static void a_worker_whose_broker_is_gone_ends_before_it_judges(void)
+{
+    const uint32_t id = 1;
+
+    for (int step = 0; step < 2; step++) {
+        int sv[2], status = 0;
+        pid_t child;
+
+        UT_REQUIRE(broker_socketpair(sv) == 0);
+        child = fork();
+        if (child == 0) {
+            close(sv[1]);
+            broker_on_lost(end_with_42);
+            /* Gone before the message, or instead of an answer. */
+            (void)!broker_unmap(sv[0], &id, 1);
+            _exit(0);
+        }
+        close(sv[0]);
+        if (step == 1) {
+            char message[64];
+
+            UT_TRUE(recv(sv[1], message, sizeof(message), 0) > 0);
+        }
+        close(sv[1]);
+        UT_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+        UT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+    }
+}
+
 static const struct ut_case cases[] = {
     UT_CASE(a_map_is_one_message_whatever_its_size),
     UT_CASE(no_more_pages_are_mapped_than_leased),
@@ -443,6 +479,7 @@ static const struct ut_case cases[] = {
     UT_CASE(malformed_messages_end_the_broker),
     UT_CASE(descriptors_from_a_worker_are_not_taken),
     UT_CASE(a_worker_keeps_one_descriptor_of_an_answer),
+    UT_CASE(a_worker_whose_broker_is_gone_ends_before_it_judges),
 };
 
 int main(int argc, char **argv)
