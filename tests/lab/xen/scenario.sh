@@ -96,6 +96,7 @@ kernel = "$guest_image"
 ramdisk = "/boot/guest.cpio"
 cmdline = "console=hvc0 quiet"
 on_crash = "destroy"
+on_reboot = "destroy"
 virtio = ["type=virtio,device17,transport=mmio,grant_usage=1,backend=drv"]
 END
     # The emulated processor has no RDTSCP to emulate the time stamp counter with.
@@ -126,6 +127,12 @@ serve_guest() {
 serve_one() {
     if xenstore-exists "$data/ended"; then
         comment "$name: the frontend died"
+        frontend=dead
+        return 0
+    fi
+    # A fault of the emulated processor "reboots" a guest, which these are configured not to survive.
+    if ! xenstore-exists "/local/domain/$guest/name"; then
+        comment "$name: the guest is gone"
         frontend=dead
         return 0
     fi
