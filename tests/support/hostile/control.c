@@ -298,12 +298,14 @@ static int offer(struct hostile *h, const char *label, const struct entry *e, un
 
 static int map_directory(struct hostile *h)
 {
-    struct entry e = {.address = 0x100000, .pages = 4};
+    struct entry e = {.address = 0x100000, .pages = 4}, many[170];
     int r = hostile_connect(h, QUEUE_SIZE);
 
     if (r == 0)
         r = fe_grant(&h->fe, PAGE_SPARE, 8, false);
     e.ref = h->fe.refs[PAGE_SPARE];
+    for (unsigned i = 0; i < ARRAY_SIZE(many); i++)
+        many[i] = e;
     for (int at = 0; r == 0 && at < 32; at++)
         r = offer(h, "a byte of the head", &e, 1, at, MALFORMED | TOO_LARGE);
     if (r == 0)
@@ -311,7 +313,7 @@ static int map_directory(struct hostile *h)
     for (int at = 32; r == 0 && at < 56; at++) /* some of them are still addresses */
         r = offer(h, "a byte of a run", &e, 1, at, TAKEN | MALFORMED | TOO_LARGE);
     if (r == 0)
-        r = offer(h, "170 runs on a page", &e, 170, -1, MALFORMED);
+        r = offer(h, "170 runs on a page", many, ARRAY_SIZE(many), -1, MALFORMED);
     e.pages = UINT32_MAX;
     if (r == 0)
         r = offer(h, "references that wrap", &e, 1, -1, MALFORMED | TOO_LARGE);
