@@ -158,6 +158,17 @@ presence() {
         sed -n -e 's/.*"domid":1,.*"ports":\([0-9]*\),.*/ports \1/p' -e 's/.*"domid":2,.*/domain 2/p' |
         tr '\n' ' ')"
 }
+# The same, when it no longer changes: the other guest has only just started.
+presence_settled() {
+    settled='' same=0
+    while [ $same -lt 5 ]; do
+        now=$(presence)
+        if [ "$now" = "$settled" ]; then same=$((same + 1)); else same=0; fi
+        settled=$now
+        sleep 0.1
+    done
+    echo "$settled"
+}
 
 # The end of all: the hostile guest goes, and its worker, files and memory with it.
 hostile_end() {
