@@ -34,6 +34,11 @@ static void free_kept(void)
         free(kept[--n_kept]);
 }
 
+bool ut_quick(void)
+{
+    return getenv("VIOMMU_UT_QUICK") != NULL;
+}
+
 void ut_eq_u64(uint64_t actual, uint64_t expected, const char *actual_text,
                const char *expected_text, const char *file, int line)
 {

@@ -9,6 +9,7 @@
 
 #include <CUnit/CUnit.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ut_case {
@@ -26,6 +27,12 @@ struct ut_case {
  * code for main: 0 all passed, 1 failures, 99 the harness itself failed.
  */
 int ut_main(int argc, char **argv, const char *suite, const struct ut_case *cases, size_t n);
+
+/*
+ * True where VIOMMU_UT_QUICK is set (valgrind, which takes 30 times as long): a case that repeats
+ * itself many thousand times to meet a race does so fewer times.
+ */
+bool ut_quick(void);
 
 void ut_eq_u64(uint64_t actual, uint64_t expected, const char *actual_text,
                const char *expected_text, const char *file, int line);

@@ -619,7 +619,7 @@ static unsigned stride(void)
     const unsigned usual = 1;
 #endif
 
-    return getenv("VIOMMU_UT_QUICK") ? 29 : usual;
+    return ut_quick() ? 29 : usual;
 }
 
 /* Plays what the guest has prepared with a death at each count; ends as if there had been none. */
