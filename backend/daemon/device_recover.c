@@ -68,19 +68,61 @@ static int restore_attachment(void *ctx, uint32_t endpoint, const struct viommu_
     return -EPROTO;
 }
 
-static int restore_mapping(void *ctx, uint32_t vdomain, const struct imap_entry *entry)
+/* 0, or -EPROTO if it cannot be made again. */
+static int restore_mapping(struct device *d, const struct statefile_mapping *m)
 {
-    struct device *d = ctx;
-    enum viommu_status status = viommu_restore_mapping(d->viommu, vdomain, entry);
+    enum viommu_status status = viommu_restore_mapping(d->viommu, m->vdomain, &m->entry);
 
     if (status == VIOMMU_S_OK)
         return 0;
     /* It has ended: its last endpoint went first, or was removed by the administrator. */
-    if (!has_vdomain(d, vdomain))
-        return 1;
-    log_err("vdomain %" PRIu32 ": %#" PRIx64 " cannot be mapped again: %s", vdomain,
-            entry->range.first, viommu_status_name(status));
+    if (!has_vdomain(d, m->vdomain)) {
+        statefile_forget_mapping(d->file, m);
+        return 0;
+    }
+    log_err("vdomain %" PRIu32 ": %#" PRIx64 " cannot be mapped again: %s", m->vdomain,
+            m->entry.range.first, viommu_status_name(status));
     return -EPROTO;
+}
+
+/* What an ended mapping had is the guest's again: it is not to be mapped even for a moment. */
+static void want_mapping(struct device *d, const struct statefile_mapping *m)
+{
+    struct range gpa;
+    bool write;
+
+    if (has_vdomain(d, m->vdomain) && viommu_mapping_pins(d->viommu, &m->entry, &gpa, &write))
+        gmem_want_pin(d->mem, gpa, write);
+}
+
+/* The mappings from slot *at on, as many as are mapped by one call of the platform: their number,
+ * 0 if there are no more, or -EPROTO. */
+static int restore_some(struct device *d, uint32_t *at)
+{
+    struct statefile_mapping some[GMEM_MAX_WANTS];
+    int n = 0;
+
+    while (n < (int)ARRAY_SIZE(some) && statefile_next_mapping(d->file, at, &some[n]))
+        want_mapping(d, &some[n++]);
+    gmem_fetch(d->mem);
+    for (int i = 0; i < n; i++) {
+        if (restore_mapping(d, &some[i]))
+            return -EPROTO;
+    }
+    return n;
+}
+
+static int restore_mappings(struct device *d)
+{
+    uint32_t at = 0;
+    int n;
+
+    gmem_begin(d->mem);
+    do {
+        n = restore_some(d, &at);
+    } while (n > 0);
+    gmem_end(d->mem);
+    return n;
 }
 
 static const char *restore_map(struct device *d)
@@ -120,7 +162,7 @@ static const char *rebuild(struct device *d, const struct statefile_contents *c)
         return "a ring cannot be mapped again";
     if (statefile_each_attachment(d->file, restore_attachment, d))
         return "an endpoint cannot be attached again";
-    if (statefile_each_mapping(d->file, restore_mapping, d))
+    if (restore_mappings(d))
         return "a mapping cannot be made again";
     return NULL;
 }

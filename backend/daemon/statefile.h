@@ -157,17 +157,24 @@ MUST_CHECK int statefile_load(struct statefile *f, struct statefile_contents *ou
 MUST_CHECK int statefile_read_map(const struct statefile *f, struct gmem_run **out, size_t *n_out);
 
 /*
- * Attachments and mappings, each once, in no order. A visitor returns 0 to keep the record, 1 to
- * have it forgotten, or -errno to stop, which is passed on. The entry's tag is set.
+ * Attachments, each once, in no order. A visitor returns 0 to keep the record, 1 to have it
+ * forgotten, or -errno to stop, which is passed on.
  */
 MUST_CHECK int statefile_each_attachment(struct statefile *f,
                                          int (*fn)(void *ctx, uint32_t endpoint,
                                                    const struct viommu_attachment *a),
                                          void *ctx);
-MUST_CHECK int statefile_each_mapping(struct statefile *f,
-                                      int (*fn)(void *ctx, uint32_t vdomain,
-                                                const struct imap_entry *entry),
-                                      void *ctx);
+
+/* Mappings, each once, in no order: the next one from slot *at_inout on (at first 0), which moves
+ * behind it; false: there are no more. The entry's tag is set. */
+struct statefile_mapping {
+    uint32_t vdomain;
+    struct imap_entry entry;
+};
+bool statefile_next_mapping(const struct statefile *f, uint32_t *at_inout,
+                            struct statefile_mapping *out);
+/* One of those is not there any more. */
+void statefile_forget_mapping(struct statefile *f, const struct statefile_mapping *mapping);
 
 /* The i-th answer after the last known publish (0 is the oldest); i < pending. */
 void statefile_pending(const struct statefile *f, unsigned queue, uint32_t i,

@@ -317,25 +317,26 @@ int statefile_each_attachment(struct statefile *f,
     return 0;
 }
 
-int statefile_each_mapping(struct statefile *f,
-                           int (*fn)(void *ctx, uint32_t vdomain, const struct imap_entry *entry),
-                           void *ctx)
+bool statefile_next_mapping(const struct statefile *f, uint32_t *at_inout,
+                            struct statefile_mapping *out)
 {
-    for (uint32_t i = 0; i < f->n_mappings; i++) {
-        const struct sf_mapping *m = &f->mappings[i];
-        struct imap_entry entry = {.range = {m->first, m->last}, .value = m->value, .tag = i};
-        int r;
+    while (*at_inout < f->n_mappings) {
+        uint32_t slot = (*at_inout)++;
+        const struct sf_mapping *m = &f->mappings[slot];
 
         if (m->number == 0)
             continue;
-        entry.flags = m->flags;
-        r = fn(ctx, m->vdomain, &entry);
-        if (r < 0)
-            return r;
-        if (r > 0)
-            sf_free_mapping(f, i);
+        out->vdomain = m->vdomain;
+        out->entry = (struct imap_entry){
+            .range = {m->first, m->last}, .value = m->value, .flags = m->flags, .tag = slot};
+        return true;
     }
-    return 0;
+    return false;
+}
+
+void statefile_forget_mapping(struct statefile *f, const struct statefile_mapping *mapping)
+{
+    sf_free_mapping(f, mapping->entry.tag);
 }
 
 void statefile_pending(const struct statefile *f, unsigned queue, uint32_t i,

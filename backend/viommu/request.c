@@ -262,21 +262,28 @@ void viommu_batch_end(struct viommu *v)
     unmaps_finish(v);
 }
 
-bool viommu_request_pins(const struct viommu *v, const uint8_t *req, size_t req_len,
+bool viommu_mapping_pins(const struct viommu *v, const struct imap_entry *entry,
                          struct range *gpa_out, bool *write_out)
 {
     uint64_t granule = viommu_granule(v);
+
+    *write_out = (entry->flags & VIOMMU_MAP_F_WRITE) != 0;
+    return !(entry->flags & ~VIOMMU_MAP_F_MASK) && mapping_has_access(entry->flags) &&
+           range_valid(entry->range) && range_aligned(entry->range, granule) &&
+           (entry->value & (granule - 1)) == 0 &&
+           range_contains(v->config.input_range, entry->range) &&
+           range_moved(entry->range, entry->value, gpa_out);
+}
+
+bool viommu_request_pins(const struct viommu *v, const uint8_t *req, size_t req_len,
+                         struct range *gpa_out, bool *write_out)
+{
     struct imap_entry entry;
 
     if (req_len < VIOMMU_MAP_SIZE || req[0] != VIOMMU_T_MAP)
         return false;
     entry = decode_map(req);
-    *write_out = (entry.flags & VIOMMU_MAP_F_WRITE) != 0;
-    return !(entry.flags & ~VIOMMU_MAP_F_MASK) && mapping_has_access(entry.flags) &&
-           range_valid(entry.range) && range_aligned(entry.range, granule) &&
-           (entry.value & (granule - 1)) == 0 &&
-           range_contains(v->config.input_range, entry.range) &&
-           range_moved(entry.range, entry.value, gpa_out);
+    return viommu_mapping_pins(v, &entry, gpa_out, write_out);
 }
 
 /* --- a successor ------------------------------------------------------------------------------ */

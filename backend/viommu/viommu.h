@@ -215,6 +215,9 @@ MUST_CHECK enum viommu_status viommu_restore_attachment(struct viommu *v, uint32
                                                         const struct viommu_attachment *a);
 MUST_CHECK enum viommu_status viommu_restore_mapping(struct viommu *v, uint32_t vdomain,
                                                      const struct imap_entry *entry);
+/* As viommu_request_pins: what viommu_restore_mapping will pin if it does not refuse. */
+bool viommu_mapping_pins(const struct viommu *v, const struct imap_entry *entry,
+                         struct range *gpa_out, bool *write_out);
 
 /* --- translation and faults ------------------------------------------------------------------- */
 

@@ -101,6 +101,9 @@ void gmem_area_unmap(struct gmem *m, struct gmem_area *area); /* twice and unmap
 void gmem_begin(struct gmem *m);
 void gmem_end(struct gmem *m);
 
+/* Hints that are kept until they are fetched; more are forgotten. */
+#define GMEM_MAX_WANTS 128u
+
 /*
  * Ahead of a batch of requests, within a section: this range will be pinned (read, written). Only a
  * hint, by values that are the guest's and unchecked. gmem_fetch then maps, at once, what of it are

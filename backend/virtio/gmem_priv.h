@@ -78,7 +78,6 @@ struct want {
     bool write;
     bool pin; /* exactly these references; else any window that covers them will do */
 };
-#define GMEM_MAX_WANTS 128u
 
 /*
  * pages and windows count what is mapped, but for `dead`; held_pages and held_windows the part of

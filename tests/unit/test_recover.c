@@ -38,7 +38,7 @@
 #define RAM_PAGES      16u
 #define RAM_REF        100u
 #define FRONTEND_PAGES 96u
-#define FRONTEND_REF   1000u
+#define FRONTEND_REF   2000u
 #define MEMORY_SIZE    ((RAM_PAGES + FRONTEND_PAGES) * PAGE)
 
 #define QUEUE_SIZE   16u
@@ -57,6 +57,7 @@ struct outcome {
     size_t pinned;
     size_t host_bytes; /* in the host's tables */
     int recover;       /* what device_recover returned */
+    size_t calls;      /* of the platform, until then */
 };
 
 struct world {
@@ -71,6 +72,7 @@ struct world {
     const uint8_t *tail[QUEUE_SIZE]; /* of the requests of this round */
     unsigned n_tails;
     bool provoke_fault; /* the device sees a DMA that it refuses, each time it starts */
+    bool without_host;  /* the administrator has removed HOST_EP */
 };
 
 /* The beginning of a round: all that the guest and its device have in common, and the guest. */
@@ -239,6 +241,9 @@ static bool add_endpoint(struct device *d, uint32_t id, const struct host_iommu_
     return viommu_endpoint_add(device_viommu(d), &config, &why) == 0;
 }
 
+/* What the rounds are made with, but for a test of many mappings. */
+static unsigned ram_pages = RAM_PAGES, queue_size = QUEUE_SIZE, max_mappings = MAX_MAPPINGS;
+
 static struct device *make_device(struct world *w, const struct statefile_setup *setup)
 {
     const struct device_host host = {.grants = &dying_grants,
@@ -249,14 +254,15 @@ static struct device *make_device(struct world *w, const struct statefile_setup 
     struct device *d = NULL;
     const char *why;
 
-    config.viommu.max_mappings = MAX_MAPPINGS;
+    config.viommu.max_mappings = max_mappings;
     config.max_map_pages = 1;
     config.budget = 5;
     if (setup)
         config.viommu = setup->viommu;
     if (device_new(&d, &config, &host, &why) ||
         !add_endpoint(d, SOFT_EP, &soft_iommu_ops, SOFT_IOMMU_CAPS) ||
-        !add_endpoint(d, HOST_EP, &host_ops, (unsigned)(HOST_CAP_MMIO | HOST_CAP_BYPASS)))
+        (!w->without_host &&
+         !add_endpoint(d, HOST_EP, &host_ops, (unsigned)(HOST_CAP_MMIO | HOST_CAP_BYPASS))))
         return device_free(d);
     return d;
 }
@@ -315,7 +321,11 @@ static int be_device(struct world *w, struct statefile *f, bool first, struct de
         if (!connect_first(w, *d_out, f))
             return EXIT_FAILED;
     } else {
+        struct gmem_stats stats;
+
         w->outcome->recover = device_recover(*d_out, &setup, why, sizeof(why));
+        gmem_get_stats(device_gmem(*d_out), &stats);
+        w->outcome->calls = stats.calls;
         if (w->outcome->recover < 0)
             return EXIT_FAILED;
     }
@@ -384,7 +394,7 @@ static void make_rings(struct world *w)
     for (unsigned q = 0; q < VIOMMU_N_QUEUES; q++) {
         struct virtqueue_config c;
 
-        UT_TRUE(guest_ring_init(&w->ring[q], &w->arena, QUEUE_SIZE, ring_features));
+        UT_TRUE(guest_ring_init(&w->ring[q], &w->arena, (uint16_t)queue_size, ring_features));
         c = guest_ring_config(&w->ring[q]);
         w->c.queue[q] = (struct device_queue_setup){c.size, c.desc, c.driver, c.device};
     }
@@ -406,7 +416,7 @@ static void quiet(enum log_level level, const char *line, void *ctx)
 
 static bool world_open(struct world *w)
 {
-    *w = (struct world){.f = fake_grants_new(RAM_PAGES + FRONTEND_PAGES, false)};
+    *w = (struct world){.f = fake_grants_new(ram_pages + FRONTEND_PAGES, false)};
     dying_grants = fake_grants_ops;
     dying_grants.map = map_or_die;
     dying_grants.unmap = unmap_or_die;
@@ -415,16 +425,16 @@ static bool world_open(struct world *w)
         dying_grants.map_many = map_many_or_die;
         dying_grants.unmap_many = unmap_many_or_die;
     }
-    w->file_size = (size_t)statefile_size(MAX_MAPPINGS, 1);
+    w->file_size = (size_t)statefile_size(max_mappings, 1);
     w->file = shared(w->file_size);
     w->outcome = shared(sizeof(*w->outcome));
     if (!w->f || !w->file || !w->outcome ||
-        !fake_grants_grant(w->f, RAM_REF, 0, RAM_PAGES, false) ||
-        !fake_grants_grant(w->f, FRONTEND_REF, RAM_PAGES, FRONTEND_PAGES, false))
+        !fake_grants_grant(w->f, RAM_REF, 0, ram_pages, false) ||
+        !fake_grants_grant(w->f, FRONTEND_REF, ram_pages, FRONTEND_PAGES, false))
         return false;
     w->memory = fake_grants_memory(w->f);
     w->arena = (struct guest_arena){
-        .memory = w->memory + RAM_PAGES * PAGE,
+        .memory = w->memory + ram_pages * PAGE,
         .address = GMEM_GRANT_BIT | (uint64_t)FRONTEND_REF << GRANT_PAGE_SHIFT,
         .size = FRONTEND_PAGES * PAGE,
     };
@@ -777,6 +787,64 @@ static void nor_where_windows_are_mapped_ahead_of_their_requests(void)
     map_ahead = false;
 }
 
+#define MANY 1000u
+
+/* MANY mappings of a page each, every third one readable only; with one life for each ring full. */
+static void map_many_pages(struct world *w)
+{
+    uint32_t head, used;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        map(w, 1, 0x100000 + i * 2 * PAGE, 1, ram_grant(i),
+            VIOMMU_MAP_F_READ | (i % 3 ? VIOMMU_MAP_F_WRITE : 0));
+        if ((i + 1) % (queue_size / 2) && i + 1 < MANY)
+            continue;
+        publish(w);
+        UT_EQ(run(w, false, NEVER), 0);
+        while (guest_ring_used(&w->ring[VIOMMU_QUEUE_REQUEST], &head, &used))
+            UT_EQ(used, VIOMMU_TAIL_SIZE);
+    }
+}
+
+/*
+ * With a grant broker each call is a message. The pages of mappings of a vdomain that has ended are
+ * the guest's again: they are not mapped, not even ahead.
+ */
+static void restored_mappings_take_few_calls_of_the_platform(void)
+{
+    size_t without;
+    struct world w;
+
+    map_ahead = true;
+    ram_pages = max_mappings = MANY;
+    queue_size = 256;
+    UT_REQUIRE(world_open(&w));
+    write_status(&w, READY);
+    attach(&w, 1, HOST_EP, 0);
+    publish(&w);
+    UT_EQ(run(&w, false, NEVER), 0);
+    check_answers(&w, "0");
+    UT_EQ(run(&w, false, NEVER), 0);
+    without = w.outcome->calls;
+    map_many_pages(&w);
+    UT_EQ(run(&w, false, NEVER), 0);
+    UT_EQ(w.outcome->recover, 0);
+    UT_EQ(w.outcome->pinned, MANY);
+    UT_EQ(w.outcome->host_bytes, MANY * PAGE);
+    UT_EQ(w.outcome->calls - without, (MANY + GMEM_MAX_WANTS - 1) / GMEM_MAX_WANTS);
+
+    w.without_host = true;
+    UT_EQ(run(&w, false, NEVER), 0);
+    UT_EQ(w.outcome->recover, 0);
+    UT_EQ(w.outcome->pinned, 0);
+    UT_EQ(w.outcome->calls, without);
+    world_close(&w);
+    ram_pages = RAM_PAGES;
+    max_mappings = MAX_MAPPINGS;
+    queue_size = QUEUE_SIZE;
+    map_ahead = false;
+}
+
 static void offer_map(struct world *w, uint32_t generation, unsigned pages)
 {
     memset(w->directory, 0, PAGE);
@@ -1037,6 +1105,7 @@ static const struct ut_case cases[] = {
     UT_CASE(no_request_is_lost_or_doubled_by_a_death_at_any_step),
     UT_CASE(nor_in_a_packed_ring),
     UT_CASE(nor_where_windows_are_mapped_ahead_of_their_requests),
+    UT_CASE(restored_mappings_take_few_calls_of_the_platform),
     UT_CASE(control_page_steps_survive_a_death_at_any_step),
     UT_CASE(a_reset_device_starts_again_from_index_0),
     UT_CASE(a_single_queue_is_reset_and_enabled_over_a_death_at_any_step),

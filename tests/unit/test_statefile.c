@@ -217,24 +217,13 @@ static void hostile_setups_are_refused(void)
 /* --- tables -------------------------------------------------------------------------------------
  */
 
-static uint64_t seen_firsts;
-static unsigned n_seen;
-
-static int see_mapping(void *ctx, uint32_t vdomain, const struct imap_entry *entry)
-{
-    (void)ctx;
-    UT_EQ(vdomain, 1);
-    UT_EQ(entry->value, ~entry->range.first);
-    UT_EQ(entry->flags, 3);
-    seen_firsts += entry->range.first;
-    n_seen++;
-    return 0;
-}
-
 static void mappings_are_read_as_they_were_written(void)
 {
     struct statefile_contents c;
-    uint32_t tag;
+    struct statefile_mapping m;
+    uint64_t seen_firsts = 0;
+    unsigned n_seen = 0;
+    uint32_t tag, at = 0;
     struct rig r;
 
     UT_REQUIRE(rig_open(&r));
@@ -250,12 +239,19 @@ static void mappings_are_read_as_they_were_written(void)
     UT_EQ(c.n_mappings, 2);
     UT_FALSE(c.happened);
     UT_EQ(c.queue[VIOMMU_QUEUE_REQUEST].pending, 4);
-    seen_firsts = n_seen = 0;
-    UT_EQ(statefile_each_mapping(r.f, see_mapping, NULL), 0);
+    for (; statefile_next_mapping(r.f, &at, &m); n_seen++) {
+        UT_EQ(m.vdomain, 1);
+        UT_EQ(m.entry.value, ~m.entry.range.first);
+        UT_EQ(m.entry.flags, 3);
+        seen_firsts += m.entry.range.first;
+    }
     UT_EQ(n_seen, 2);
     UT_EQ(seen_firsts, 0x5000);
     /* The successor uses the slot that was free. */
     UT_EQ(core->next_tag(r.f), tag);
+    /* The last one seen has ended as well: it is the slot after that. */
+    statefile_forget_mapping(r.f, &m);
+    UT_EQ(core->next_tag(r.f), m.entry.tag);
     rig_close(&r);
 }
 
