@@ -25,9 +25,10 @@ TESTS += tests/includes.tap
 EXTRA_DIST += tests/includes.tap
 
 # The whole daemon on fakexen.
-TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap tests/xenstore_lost.tap
+TESTS += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap tests/xenstore_lost.tap \
+	tests/endpoints.tap
 EXTRA_DIST += tests/daemon_basic.tap tests/daemon_trouble.tap tests/daemon_packed.tap tests/recovery.tap tests/xenstore_lost.tap \
-	tests/support/daemon.sh
+	tests/endpoints.tap tests/support/daemon.sh
 
 # State in a service manager's descriptor store.
 noinst_PROGRAMS += tests/support/fdkeeper

@@ -44,4 +44,7 @@ struct xs_device {
     void *user; /* the supervisor's, NULL at first; not touched here */
 };
 
+/* NULL: there is none with that id. O(log n). */
+const struct xs_endpoint_node *xs_device_endpoint(const struct xs_device *dev, uint32_t id);
+
 #endif

@@ -17,6 +17,7 @@
 
 #include "common/log.h"
 #include "common/strutil.h"
+#include "xenstore/config.h"
 #include "xenstore/snapshot.h"
 
 #define EVENT_BUDGET  1024
@@ -26,9 +27,12 @@
 struct entry {
     struct xs_device dev;
     bool claimed;
-    int claim;           /* enum claim, when not claimed */
-    unsigned generation; /* of the full scan that saw it last */
-    bool dirty;          /* an event named it */
+    int claim;                    /* enum claim, when not claimed */
+    unsigned generation;          /* of the full scan that saw it last */
+    bool dirty;                   /* an event named it */
+    bool whole;                   /* all of viommu/ is to be read, and not only `named` */
+    uint32_t named[EVENT_BUDGET]; /* endpoints whose nodes events were about, with doubles */
+    size_t n_named;
     bool fe_written;     /* the frontend wrote its state, perhaps the same value */
     bool first_fe_event; /* the one that setting the watch causes is still to come */
     bool closing_reported;
@@ -154,36 +158,32 @@ static void make_private(struct discover *d, const struct xs_device *dev, const 
                  dev->domid, dev->devid, node ? node : "", strerror(-r));
 }
 
-static bool knows_endpoint(const struct xs_device *dev, uint32_t id)
+static void make_endpoint_private(struct discover *d, const struct xs_device *dev, uint32_t id)
 {
-    for (size_t i = 0; i < dev->n_endpoints; i++) {
-        if (dev->endpoints[i].id == id)
-            return true;
-    }
-    return false;
+    char node[sizeof(XS_NODE_ENDPOINT_PREFIX) + 8];
+
+    if (xs_device_endpoint(dev, id))
+        return;
+    snprintf(node, sizeof(node), XS_NODE_ENDPOINT_PREFIX "%08" PRIx32, id);
+    make_private(d, dev, node);
 }
 
-static bool node_there(const struct xs_admin_node *node)
+static bool has_admin_nodes(const struct xs_device *dev)
 {
-    return node->text || node->error;
+    return xs_admin_node_there(&dev->config) || dev->n_endpoints > 0;
 }
 
 static void make_new_nodes_private(struct discover *d, const struct xs_device *dev,
                                    const struct snapshot_admin *s)
 {
-    if (!node_there(&dev->config) && dev->n_endpoints == 0 &&
-        (node_there(&s->config) || s->n_endpoints > 0))
-        make_private(d, dev, NULL);
-    if (!node_there(&dev->config) && node_there(&s->config))
-        make_private(d, dev, XS_NODE_CONFIG);
-    for (size_t i = 0; i < s->n_endpoints; i++) {
-        char node[sizeof(XS_NODE_ENDPOINT_PREFIX) + 8];
+    bool config = xs_admin_node_there(&s->config);
 
-        if (knows_endpoint(dev, s->endpoints[i].id))
-            continue;
-        snprintf(node, sizeof(node), XS_NODE_ENDPOINT_PREFIX "%08" PRIx32, s->endpoints[i].id);
-        make_private(d, dev, node);
-    }
+    if (!has_admin_nodes(dev) && (config || s->n_endpoints > 0))
+        make_private(d, dev, NULL);
+    if (!xs_admin_node_there(&dev->config) && config)
+        make_private(d, dev, XS_NODE_CONFIG);
+    for (size_t i = 0; i < s->n_endpoints; i++)
+        make_endpoint_private(d, dev, s->endpoints[i].id);
 }
 
 static void log_odd(struct entry *e, size_t n_odd)
@@ -215,6 +215,59 @@ static void take_admin(struct discover *d, struct entry *e, struct snapshot_admi
     *s = (struct snapshot_admin){0};
 }
 
+/* What is known of the others holds: they are all known, and with these within the limit. */
+static bool named_suffice(const struct entry *e)
+{
+    size_t n = e->dev.n_endpoints;
+
+    if (e->whole || !has_admin_nodes(&e->dev) || (n == DISCOVER_MAX_ENDPOINTS && e->n_odd > 0))
+        return false;
+    for (size_t i = 0; i < e->n_named; i++)
+        n += !xs_device_endpoint(&e->dev, e->named[i]);
+    return n <= DISCOVER_MAX_ENDPOINTS;
+}
+
+/* As many reads as there were events about nodes below viommu/, however many of them there are. */
+static int look_at_named(struct discover *d, struct entry *e, bool *changed_out)
+{
+    struct xs_endpoint_node *news;
+    size_t n = e->n_named;
+    int r = snapshot_endpoints(d->xs, &e->dev, e->named, &n, &news);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        if (xs_admin_node_there(&news[i].value))
+            make_endpoint_private(d, &e->dev, news[i].id);
+    }
+    r = xs_device_merge(&e->dev, news, n, changed_out);
+    xs_endpoint_nodes_free(news, n);
+    return r;
+}
+
+/* Reads what has to be read of viommu/; says what changed. -errno: the entry is as it was. */
+static int look_at_admin(struct discover *d, struct entry *e, bool *config_out, bool *endpoints_out)
+{
+    struct snapshot_admin admin = {0};
+    int r = 0;
+
+    *config_out = *endpoints_out = false;
+    if (e->n_named == 0 && !e->whole)
+        return 0;
+    if (named_suffice(e)) {
+        r = look_at_named(d, e, endpoints_out);
+    } else {
+        r = snapshot_admin(d->xs, &e->dev, DISCOVER_MAX_ENDPOINTS, &admin);
+        if (r == 0)
+            take_admin(d, e, &admin, config_out, endpoints_out);
+    }
+    if (r < 0)
+        return r;
+    e->whole = false;
+    e->n_named = 0;
+    return 0;
+}
+
 /* --- a directory that is not served yet ------------------------------------------------------- */
 
 static void log_not_claimed(const struct entry *e, int claim)
@@ -231,7 +284,6 @@ static void log_not_claimed(const struct entry *e, int claim)
 /* Everything that `appeared` promises. -errno: the entry is as it was. */
 static int read_first(struct discover *d, struct entry *e)
 {
-    struct snapshot_admin admin = {0};
     struct snapshot_own own;
     bool config_changed, endpoints_changed;
     int r;
@@ -247,14 +299,14 @@ static int read_first(struct discover *d, struct entry *e)
     }
     e->first_fe_event = r == 0;
     r = snapshot_frontend(d->xs, &e->dev, &e->dev.fe_state);
+    e->whole = true;
     if (r == 0)
-        r = snapshot_admin(d->xs, &e->dev, DISCOVER_MAX_ENDPOINTS, &admin);
+        r = look_at_admin(d, e, &config_changed, &endpoints_changed);
     if (r < 0) {
         if (frontend_watch(d, e, false) < 0)
             log_debug("%s: watch stays", e->dev.frontend);
         return r;
     }
-    take_admin(d, e, &admin, &config_changed, &endpoints_changed);
     e->seen_state = own.state;
     e->dev.found_state = e->dev.own_state = own.state;
     e->dev.found_online = own.online;
@@ -344,7 +396,6 @@ static void report_frontend(struct discover *d, struct entry *e, enum xenbus_sta
 
 static int look_known(struct discover *d, struct entry *e)
 {
-    struct snapshot_admin admin = {0};
     struct snapshot_own own;
     enum xenbus_state fe_state;
     bool config_changed, endpoints_changed;
@@ -357,11 +408,10 @@ static int look_known(struct discover *d, struct entry *e)
         return -ESTALE;
     r = snapshot_frontend(d->xs, &e->dev, &fe_state);
     if (r == 0)
-        r = snapshot_admin(d->xs, &e->dev, DISCOVER_MAX_ENDPOINTS, &admin);
+        r = look_at_admin(d, e, &config_changed, &endpoints_changed);
     if (r < 0)
         return r;
     e->dirty = false;
-    take_admin(d, e, &admin, &config_changed, &endpoints_changed);
     report_own(d, e, &own);
     if (config_changed)
         d->ops->config_changed(&e->dev, d->ctx);
@@ -442,8 +492,10 @@ static int scan_domain(struct discover *d, uint32_t domid, const char *name)
         if (!parse_name(names[i], XS_DEVID_MAX, &devid))
             continue;
         e = find_entry(d, domid, devid);
-        if (e)
+        if (e) {
             e->generation = d->generation;
+            e->whole = true;
+        }
         r = look(d, domid, devid);
         if (r < 0)
             return r;
@@ -540,8 +592,9 @@ static bool take_component(const char **s, uint32_t max, uint32_t *out)
     return parse_name(name, max, out);
 }
 
-/* The device that a path below our root lies in; NULL when a full scan has to say. */
-static struct entry *entry_of_path(struct discover *d, const char *path)
+/* The device that a path below our root lies in, and *rest_out what follows its directory, from the
+ * slash on; NULL when a full scan has to say. */
+static struct entry *entry_of_path(struct discover *d, const char *path, const char **rest_out)
 {
     size_t root_len = strlen(d->root);
     uint32_t domid, devid;
@@ -552,19 +605,38 @@ static struct entry *entry_of_path(struct discover *d, const char *path)
     if (!take_component(&path, XS_DOMID_MAX, &domid) ||
         !take_component(&path, XS_DEVID_MAX, &devid) || *path != '/')
         return NULL;
+    *rest_out = path;
     return find_entry(d, domid, devid);
+}
+
+/* What of viommu/ an event is about, if at all: an endpoint's node, or anything. */
+static void note_admin(struct entry *e, const char *rest)
+{
+    static const char dir[] = "/" XS_DIR_VIOMMU;
+    const char *node = rest + sizeof(dir) - 1;
+    uint32_t id;
+
+    if (strncmp(rest, dir, sizeof(dir) - 1) != 0 || (*node != '/' && *node != '\0'))
+        return;
+    if (*node == '/' && config_endpoint_id(node + 1, &id) == 0 && e->n_named < ARRAY_SIZE(e->named))
+        e->named[e->n_named++] = id;
+    else
+        e->whole = true;
 }
 
 /* Marks what the event is about; true if only a full scan will do. */
 static bool note_event(struct discover *d, const struct xsc_event *event)
 {
+    const char *rest;
     struct entry *e;
 
     if (strcmp(event->token, TOKEN_BACKEND) == 0) {
-        e = entry_of_path(d, event->path);
-        if (e)
-            e->dirty = true;
-        return !e;
+        e = entry_of_path(d, event->path, &rest);
+        if (!e)
+            return true;
+        e->dirty = true;
+        note_admin(e, rest);
+        return false;
     }
     for (e = d->entries; e; e = e->next) {
         if (!e->claimed || strcmp(event->token, e->token) != 0)

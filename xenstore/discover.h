@@ -3,9 +3,10 @@
  * Finds the directories that are ours to serve, by looking at the store and not by believing
  * events: one watch on backend/virtio and one per device on the frontend's state. An event only
  * says where to look again. One inside a known device's directory or of its frontend re-reads that
- * device, so that a guest that writes its state in a loop costs the others little; any other
- * re-reads everything (mark and sweep by a generation counter). A lost event is made good by the
- * next full scan.
+ * device's states, so that a guest that writes its state in a loop costs the others little, and of
+ * viommu/ what events were about: that endpoint's node, or (config, the directory itself) all of
+ * it. So endpoints that come one by one cost the same each. Any other event re-reads everything
+ * (mark and sweep by a generation counter). A lost event is made good by the next full scan.
  *
  * Nothing that a frontend wrote is interpreted here, but its state. Devices are keyed by frontend
  * domid and device number. A directory that was removed and made anew between two looks shows by

@@ -239,6 +239,26 @@ static int endpoint_job_init(struct endpoint_job *job, const struct xs_device *d
     return r < 0 ? r : xsc_join(job->path, sizeof(job->path), job->dir, node);
 }
 
+/*
+ * Before the node, so that what is created below it inherits that the guest may not read. Where
+ * nodes are known it has been made so with the first of them: to do it again for each node would be
+ * an event about the whole directory, and make us read all of it each time.
+ */
+static int private_directory(const struct xsc *xs, uint32_t tx, const struct endpoint_job *job)
+{
+    const struct xs_device *dev = job->dev;
+    char text[1];
+    int r = xsc_read(xs, tx, job->dir, text, sizeof(text));
+
+    if (r == -ENOENT)
+        r = xs->ops->mkdir(xs->ctx, tx, job->dir);
+    else if (dev->n_endpoints > 0 || dev->config.text)
+        return r == -E2BIG || r == -EINVAL ? 0 : r;
+    if (r == 0 || r == -E2BIG || r == -EINVAL)
+        r = xs->ops->set_perms(xs->ctx, tx, job->dir, dev->backend_domid, XSC_READER_NONE);
+    return r;
+}
+
 static int run_endpoint_write(const struct xsc *xs, uint32_t tx, void *ctx)
 {
     const struct endpoint_job *job = ctx;
@@ -253,11 +273,7 @@ static int run_endpoint_write(const struct xsc *xs, uint32_t tx, void *ctx)
     r = xsc_read(xs, tx, job->path, text, sizeof(text));
     if (r != -ENOENT)
         return r == 0 || r == -E2BIG || r == -EINVAL ? -EEXIST : r;
-    /* The directory first, so that what is created below it inherits that the guest may not read.
-     */
-    r = xs->ops->mkdir(xs->ctx, tx, job->dir);
-    if (r == 0)
-        r = xs->ops->set_perms(xs->ctx, tx, job->dir, owner, XSC_READER_NONE);
+    r = private_directory(xs, tx, job);
     if (r == 0)
         r = xsc_write(xs, tx, job->path, job->value);
     if (r == 0)

@@ -8,6 +8,8 @@
 #include "xenstore/snapshot.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,7 +154,7 @@ static int read_endpoints(const struct xsc *xs, const char *dir, char *const *na
         if (r < 0)
             return r;
         /* Removed between the list and the look: not there. */
-        if (ep->value.text || ep->value.error)
+        if (xs_admin_node_there(&ep->value))
             out->n_endpoints++;
     }
     qsort(out->endpoints, out->n_endpoints, sizeof(*out->endpoints), compare_endpoints);
@@ -190,6 +192,39 @@ int snapshot_admin(const struct xsc *xs, const struct xs_device *dev, size_t max
     return 0;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+int snapshot_endpoints(const struct xsc *xs, const struct xs_device *dev, uint32_t *ids,
+                       size_t *n_inout, struct xs_endpoint_node **out)
+{
+    struct xs_endpoint_node *nodes = calloc(*n_inout, sizeof(*nodes));
+    char dir[XS_PATH_SIZE], name[sizeof(XS_NODE_ENDPOINT_PREFIX) + 8];
+    size_t n = 0;
+    int r = nodes ? xsc_join(dir, sizeof(dir), dev->path, XS_DIR_VIOMMU) : -ENOMEM;
+
+    qsort(ids, *n_inout, sizeof(*ids), compare_ids);
+    for (size_t i = 0; r == 0 && i < *n_inout; i++) {
+        if (n > 0 && nodes[n - 1].id == ids[i])
+            continue;
+        snprintf(name, sizeof(name), XS_NODE_ENDPOINT_PREFIX "%08" PRIx32, ids[i]);
+        nodes[n].id = ids[i];
+        r = read_admin_node(xs, dir, name, &nodes[n].value);
+        n += r == 0;
+    }
+    if (r < 0) {
+        xs_endpoint_nodes_free(nodes, n);
+        return r;
+    }
+    *out = nodes;
+    *n_inout = n;
+    return 0;
+}
+
 void xs_admin_node_fini(struct xs_admin_node *node)
 {
     free(node->text);
@@ -210,6 +245,11 @@ void snapshot_admin_fini(struct snapshot_admin *s)
     *s = (struct snapshot_admin){0};
 }
 
+bool xs_admin_node_there(const struct xs_admin_node *node)
+{
+    return node->text || node->error;
+}
+
 bool xs_admin_node_same(const struct xs_admin_node *a, const struct xs_admin_node *b)
 {
     if (!a->text || !b->text)
@@ -227,4 +267,52 @@ bool xs_endpoint_nodes_same(const struct xs_endpoint_node *a, size_t n_a,
             return false;
     }
     return true;
+}
+
+static int compare_id(const void *key, const void *element)
+{
+    const struct xs_endpoint_node *node = element;
+
+    return compare_ids(key, &node->id);
+}
+
+const struct xs_endpoint_node *xs_device_endpoint(const struct xs_device *dev, uint32_t id)
+{
+    if (dev->n_endpoints == 0)
+        return NULL;
+    return bsearch(&id, dev->endpoints, dev->n_endpoints, sizeof(dev->endpoints[0]), compare_id);
+}
+
+int xs_device_merge(struct xs_device *dev, struct xs_endpoint_node *news, size_t n_news,
+                    bool *changed_out)
+{
+    struct xs_endpoint_node *old = dev->endpoints, *end = old + dev->n_endpoints;
+    struct xs_endpoint_node *merged = calloc(dev->n_endpoints + n_news + 1, sizeof(*merged));
+    struct xs_endpoint_node *to = merged;
+
+    if (!merged)
+        return -ENOMEM;
+    *changed_out = false;
+    for (size_t i = 0; i < n_news; i++) {
+        static const struct xs_endpoint_node none;
+        const struct xs_endpoint_node *before = &none;
+
+        while (old < end && old->id < news[i].id)
+            *to++ = *old++;
+        if (old < end && old->id == news[i].id)
+            before = old;
+        if (!xs_admin_node_same(&before->value, &news[i].value))
+            *changed_out = true;
+        if (before == old)
+            xs_admin_node_fini(&old++->value);
+        if (xs_admin_node_there(&news[i].value))
+            *to++ = news[i];
+        news[i].value = (struct xs_admin_node){0};
+    }
+    while (old < end)
+        *to++ = *old++;
+    free(dev->endpoints);
+    dev->endpoints = merged;
+    dev->n_endpoints = (size_t)(to - merged);
+    return 0;
 }

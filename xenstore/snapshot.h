@@ -45,13 +45,28 @@ struct snapshot_admin {
 MUST_CHECK int snapshot_admin(const struct xsc *xs, const struct xs_device *dev,
                               size_t max_endpoints, struct snapshot_admin *out);
 
+/*
+ * Only the endpoints `ids` (*n_inout of them, in any order and perhaps more than once; they are
+ * sorted): *out has each once, ascending, also those that are not there; *n_inout how many.
+ */
+MUST_CHECK int snapshot_endpoints(const struct xsc *xs, const struct xs_device *dev, uint32_t *ids,
+                                  size_t *n_inout, struct xs_endpoint_node **out);
+
 /* Frees members; zeroed is fine, and so it is afterwards. */
 void xs_admin_node_fini(struct xs_admin_node *node);
 void xs_endpoint_nodes_free(struct xs_endpoint_node *nodes, size_t n);
 void snapshot_admin_fini(struct snapshot_admin *s);
 
+bool xs_admin_node_there(const struct xs_admin_node *node);
 bool xs_admin_node_same(const struct xs_admin_node *a, const struct xs_admin_node *b);
 bool xs_endpoint_nodes_same(const struct xs_endpoint_node *a, size_t n_a,
                             const struct xs_endpoint_node *b, size_t n_b);
+
+/*
+ * Takes `news`, of snapshot_endpoints, into the device's endpoints and says whether that changed
+ * any. The values move. -ENOMEM: nothing has changed.
+ */
+MUST_CHECK int xs_device_merge(struct xs_device *dev, struct xs_endpoint_node *news, size_t n_news,
+                               bool *changed_out);
 
 #endif

@@ -271,23 +271,6 @@ static void known_vanished(struct sdevice *dev, const struct known_endpoint *k)
         send_remove(dev, id, NULL, NULL);
 }
 
-static int compare_id(const void *key, const void *element)
-{
-    const uint32_t *id = key;
-    const struct xs_endpoint_node *node = element;
-
-    return (*id > node->id) - (*id < node->id);
-}
-
-/* They are sorted by id. */
-static const struct xs_endpoint_node *find_node(const struct sdevice *dev, uint32_t id)
-{
-    if (dev->xs->n_endpoints == 0)
-        return NULL;
-    return bsearch(&id, dev->xs->endpoints, dev->xs->n_endpoints, sizeof(dev->xs->endpoints[0]),
-                   compare_id);
-}
-
 static bool same_text(const struct known_endpoint *k, const struct xs_endpoint_node *node)
 {
     return strcmp(k->text, node->value.text ? node->value.text : "") == 0;
@@ -300,15 +283,21 @@ void sdevice_endpoints_changed(struct sdevice *dev)
     if (!dev->xs)
         return;
     for (k = dev->known; k; k = next) {
-        const struct xs_endpoint_node *node = find_node(dev, k->id);
+        const struct xs_endpoint_node *node = xs_device_endpoint(dev->xs, k->id);
 
         next = k->next;
         if (!node || !same_text(k, node))
             known_vanished(dev, k);
     }
+    /* Both ascend. What appears goes before `k`. */
+    k = dev->known;
     for (size_t i = 0; i < dev->xs->n_endpoints; i++) {
-        if (!find_known(dev, dev->xs->endpoints[i].id))
-            node_appeared(dev, &dev->xs->endpoints[i]);
+        const struct xs_endpoint_node *node = &dev->xs->endpoints[i];
+
+        while (k && k->id < node->id)
+            k = k->next;
+        if (!k || k->id != node->id)
+            node_appeared(dev, node);
     }
 }
 

@@ -563,6 +563,18 @@ static void a_device_made_anew_with_another_type_is_not_ours(void)
 
 /* --- the administrator ------------------------------------------------------------------------ */
 
+/* Calls of the store until there is nothing more to look at. */
+static unsigned calls_to_rest(struct fixture *t)
+{
+    unsigned before;
+
+    do {
+        before = t->f->n_calls;
+        look(t);
+    } while (t->f->n_calls > before + 1);
+    return t->f->n_calls;
+}
+
 static void endpoints_are_read_and_sorted(void)
 {
     struct fixture t;
@@ -661,17 +673,145 @@ static void misnamed_nodes_are_ignored_with_one_warning(void)
 
 static void the_number_of_endpoints_is_limited(void)
 {
+    char node[40];
+    uint32_t first;
     struct fixture t;
 
     setup_one(&t);
     for (unsigned i = 0; i <= DISCOVER_MAX_ENDPOINTS; i++) {
-        char node[40];
-
         snprintf(node, sizeof(node), "viommu/endpoint-%08x", i);
         put7(&t, node, "id=8 driver=soft");
     }
     UT_STR(look(&t), "endpoints 7/0=4096");
     UT_EQ(t.warnings, 1);
+    /* Who was left out has a place when another one goes. */
+    (void)calls_to_rest(&t);
+    first = dev7(&t)->endpoints[0].id;
+    snprintf(node, sizeof(node), "viommu/endpoint-%08" PRIx32, first);
+    xs_fake_del(t.f, xs_fake_be(B, 7, 0, node));
+    UT_STR(look(&t), "endpoints 7/0=4096");
+    UT_TRUE(xs_device_endpoint(dev7(&t), first) == NULL);
+    teardown(&t);
+}
+
+static void endpoint_comes(struct fixture *t, uint32_t id, bool by_hand)
+{
+    const struct config_endpoint ep = {.id = id, .msi = true};
+    char node[40];
+
+    snprintf(node, sizeof(node), "viommu/endpoint-%08" PRIx32, id);
+    if (by_hand)
+        put7(t, node, "driver=soft");
+    else
+        UT_EQ(endpoint_node_write(&t->xs, dev7(t), &ep), 0);
+}
+
+/* Not as many reads as there are endpoints; by viommuctl no more than a domain may have nodes. */
+static void endpoints_that_come_one_by_one_cost_the_same_each(void)
+{
+    for (int by_hand = 0; by_hand < 2; by_hand++) {
+        uint32_t n = by_hand ? DISCOVER_MAX_ENDPOINTS : 900;
+        unsigned third = 0, total = 0, different = 0;
+        struct fixture t;
+
+        setup_one(&t);
+        for (uint32_t i = 0; i < n; i++) {
+            unsigned calls;
+
+            t.f->n_calls = 0;
+            endpoint_comes(&t, n - i, by_hand);
+            calls = calls_to_rest(&t);
+            total += calls;
+            if (i == 2)
+                third = calls;
+            else if (i > 2 && calls != third)
+                different++;
+        }
+        printf("    %s: %u endpoints, %u calls of the store\n", by_hand ? "by hand" : "viommuctl",
+               (unsigned)n, total);
+        UT_EQ(different, 0);
+        UT_TRUE(third < 40);
+        UT_EQ(dev7(&t)->n_endpoints, n);
+        UT_EQ(dev7(&t)->endpoints[n - 1].id, n);
+        UT_EQ(xs_fake_node(t.f, xs_fake_be(B, 7, 0, "viommu/endpoint-00000001"))->reader,
+              XSC_READER_NONE);
+        /* And what else happens to the device looks at none of them. */
+        t.f->n_calls = 0;
+        fe7(&t, "3");
+        UT_TRUE(calls_to_rest(&t) < 12);
+        teardown(&t);
+    }
+}
+
+/* One node of a few comes, goes or has another value. */
+static void change_one(struct fixture *t, uint32_t random, uint32_t values[8])
+{
+    uint32_t id = random % 8, value = random / 8 % 4;
+    char node[40], text[40];
+
+    snprintf(node, sizeof(node), "viommu/endpoint-%08" PRIx32, id);
+    snprintf(text, sizeof(text), "driver=soft device=%" PRIu32, value);
+    if (value > 0)
+        put7(t, node, value < 3 ? text : "\n");
+    else if (values[id] > 0)
+        xs_fake_del(t->f, xs_fake_be(B, 7, 0, node));
+    values[id] = value;
+}
+
+static void check_endpoints(struct fixture *t, const uint32_t values[8])
+{
+    const struct xs_device *dev = dev7(t);
+    size_t n = 0;
+
+    for (uint32_t id = 0; id < 8; id++) {
+        const struct xs_endpoint_node *ep = xs_device_endpoint(dev, id);
+        char text[40];
+
+        UT_EQ(ep != NULL, values[id] > 0);
+        if (!ep || values[id] == 0)
+            continue;
+        n++;
+        UT_EQ(ep->id, id);
+        UT_EQ(ep->value.error, values[id] == 3 ? -EINVAL : 0);
+        snprintf(text, sizeof(text), "driver=soft device=%" PRIu32, values[id]);
+        if (values[id] < 3)
+            UT_STR(ep->value.text ? ep->value.text : "", text);
+    }
+    UT_EQ(dev->n_endpoints, n);
+}
+
+/* Some changes between two looks, now and then with a read that fails. */
+static void any_changes_of_endpoints_are_seen_and_told(void)
+{
+    uint32_t values[8] = {0}, seen[8] = {0}, random = 1;
+    struct fixture t;
+
+    setup_one(&t);
+    for (unsigned round = 0; round < 2000; round++) {
+        const char *heard;
+
+        random = random * 1664525u + 1013904223u;
+        for (unsigned n = random >> 30; n > 0; n--) {
+            random = random * 1664525u + 1013904223u;
+            change_one(&t, random >> 16, values);
+        }
+        if (random >> 28 == 0) {
+            t.f->fail_op = XS_FAKE_READ;
+            t.f->fail_at = 1 + (random >> 8) % 8;
+            t.f->fail_err = -ENOMEM;
+            look(&t);
+            t.f->fail_at = 0;
+            fe7(&t, "1");
+            (void)calls_to_rest(&t);
+        } else {
+            heard = look(&t);
+            UT_EQ(strstr(heard, "endpoints 7/0") != NULL,
+                  memcmp(values, seen, sizeof(values)) != 0);
+            (void)calls_to_rest(&t);
+        }
+        memcpy(seen, values, sizeof(seen));
+        check_endpoints(&t, values);
+    }
     teardown(&t);
 }
 
@@ -1076,6 +1216,8 @@ int main(int argc, char **argv)
         UT_CASE(values_that_cannot_be_used_say_why),
         UT_CASE(misnamed_nodes_are_ignored_with_one_warning),
         UT_CASE(the_number_of_endpoints_is_limited),
+        UT_CASE(endpoints_that_come_one_by_one_cost_the_same_each),
+        UT_CASE(any_changes_of_endpoints_are_seen_and_told),
         UT_CASE(nodes_written_by_hand_become_private),
         UT_CASE(spurious_events_change_nothing),
         UT_CASE(lost_events_are_made_good_by_the_next_full_look),

@@ -428,6 +428,18 @@ static int cmd_faults(struct fxl *f)
     return 0;
 }
 
+static int cmd_requests(struct fxl *f)
+{
+    json_t *reply;
+    int r = fx_order(f->dir, json_pack("{s:s}", "command", "requests"), &reply);
+
+    if (r < 0)
+        return fail("requests", r);
+    printf("%" PRId64 "\n", (int64_t)json_integer_value(json_object_get(reply, "requests")));
+    json_decref(reply);
+    return 0;
+}
+
 /* ---- main ---- */
 
 static const struct {
@@ -447,6 +459,7 @@ static const struct {
     {"faults", 4, 5, cmd_faults,
      "grants|copies|store DOMAIN PERMILLE SEED   calls that fail from now on; prints how many "
      "have"},
+    {"requests", 0, 0, cmd_requests, "  how many xenstored has had from all domains"},
     {"xenstored", 1, 1, cmd_xenstored, "stop|start   its connections end, its store stays"},
 };
 

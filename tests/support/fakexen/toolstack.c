@@ -288,13 +288,21 @@ static int cmd_xenstored(struct toolstack *ts, const json_t *msg, json_t *out)
     return 0;
 }
 
+static int cmd_requests(struct toolstack *ts, const json_t *msg, json_t *out)
+{
+    json_t *n = json_integer((json_int_t)xenstored_requests(ts->xs));
+
+    (void)msg;
+    return json_object_set_new(out, "requests", n) < 0 ? -ENOMEM : 0;
+}
+
 static const struct {
     const char *name;
     int (*fn)(struct toolstack *ts, const json_t *msg, json_t *out);
 } commands[] = {
-    {"create-domain", cmd_create}, {"destroy", cmd_destroy}, {"list", cmd_list},
-    {"grants", cmd_grants},        {"inject", cmd_inject},   {"xenstored", cmd_xenstored},
-    {"faults", cmd_faults},
+    {"create-domain", cmd_create}, {"destroy", cmd_destroy},   {"list", cmd_list},
+    {"grants", cmd_grants},        {"inject", cmd_inject},     {"xenstored", cmd_xenstored},
+    {"faults", cmd_faults},        {"requests", cmd_requests},
 };
 
 static void on_message(struct ctl_conn *conn, json_t *msg, const int *fds, size_t n_fds, void *ctx)

@@ -61,6 +61,7 @@ struct xenstored {
         uint32_t domid, permille;
         uint64_t rng, n;
     } faults;
+    uint64_t n_requests;
     TAILQ_HEAD(, endpoint) endpoints;
     TAILQ_HEAD(, conn) conns;
 };
@@ -650,6 +651,7 @@ static int on_message(void *ctx, const uint8_t *hdr, const uint8_t *body, size_t
     if (fd >= 0)
         close(fd);
     memcpy(&req.hdr, hdr, sizeof(req.hdr));
+    c->xs->n_requests++;
     r = injected(c->xs, c->domid);
     if (r == 0)
         r = dispatch(c, &req);
@@ -778,6 +780,11 @@ int xenstored_domain_remove(struct xenstored *xs, uint32_t domid)
         r = store_raise(xs->store, "@releaseDomain");
     xenstored_fire(xs);
     return r;
+}
+
+uint64_t xenstored_requests(const struct xenstored *xs)
+{
+    return xs->n_requests;
 }
 
 uint64_t xenstored_faults(struct xenstored *xs, uint32_t domid, uint32_t permille, uint64_t seed)

@@ -39,6 +39,9 @@ MUST_CHECK int xenstored_start(struct xenstored *xs);
  */
 uint64_t xenstored_faults(struct xenstored *xs, uint32_t domid, uint32_t permille, uint64_t seed);
 
+/* How many requests there were so far, of all domains. */
+uint64_t xenstored_requests(const struct xenstored *xs);
+
 /* Sends the events of changes that others made to the store. */
 void xenstored_fire(struct xenstored *xs);
 
