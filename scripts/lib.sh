@@ -11,7 +11,7 @@ libseccomp-dev xenstore-utils"
 check_packages="clang libclang-rt-14-dev clang-format valgrind shellcheck man-db ccache python3 \
 xz-utils git"
 # What the labs need besides.
-lab_packages="mmdebstrap qemu-system-x86 cpio xz-utils busybox-static"
+lab_packages="mmdebstrap cpio xz-utils busybox-static"
 
 say() { printf '%s\n' "$*"; }
 die() {

@@ -40,7 +40,7 @@ lab_packages="gcc make libc6-dev autoconf automake pkg-config
     libxen-dev libcunit1-dev libjansson-dev libseccomp-dev
     linux-image-amd64 linux-headers-amd64
     xen-hypervisor-$lab_xen-amd64 xen-utils-$lab_xen xenstore-utils
-    kmod cpio xz-utils busybox-static ${VIOMMU_LAB_EXTRA_PACKAGES:-}"
+    qemu-system-x86 kmod cpio xz-utils busybox-static ${VIOMMU_LAB_EXTRA_PACKAGES:-}"
 # Guests may have Debian 12's kernel instead (VIOMMU_LAB_GUEST=6.1). Its modules are built in a
 # tree of that release; the programs stay Debian 13's.
 lab_packages_6_1="gcc make libc6-dev linux-image-amd64 linux-headers-amd64 linux-source-6.1 xz-utils"
@@ -81,4 +81,16 @@ in_tree() {
         shift 2
         exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 "$@"
     ' sh "$in_tree_root" "$in_tree_folder" "$@"
+}
+
+# emulate SECONDS TREE FOLDER LOG ARGUMENT...: QEMU in FOLDER, without hardware virtualization, for so
+# long at most; the serial console goes to LOG. The tree's QEMU, not the machine's: with Debian 12's
+# (7.2) Xen's HVM guests sometimes end in a triple fault (docs/testing.md).
+emulate() {
+    emulate_limit=$1 emulate_tree=$2 emulate_folder=$3 emulate_log=$4
+    shift 4
+    # shellcheck disable=SC2016 # for the inner shell
+    in_tree "$emulate_tree" "$emulate_folder" sh -euc 'cd /mnt && exec "$@"' sh \
+        timeout -k 5 "$emulate_limit" qemu-system-x86_64 -accel tcg -nodefaults -no-user-config \
+        -display none -monitor none -serial stdio -no-reboot "$@" </dev/null >"$emulate_log"
 }
