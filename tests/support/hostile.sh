@@ -86,6 +86,19 @@ holdings() {
     echo "workers $holdings_workers files $(open_files "$daemon" $holdings_workers)"
 }
 
+# settled FUNCTION: what it prints, once that no longer changes: the other guest has only just
+# started, or a device is still closing. One look would compare all that follows with a moment.
+settled() {
+    settled='' same=0
+    while [ $same -lt 5 ]; do
+        now=$("$1")
+        if [ "$now" = "$settled" ]; then same=$((same + 1)); else same=0; fi
+        settled=$now
+        sleep 0.1
+    done
+    echo "$settled"
+}
+
 steady() { # sets $steady to how the other guest has fared since the last time
     tell 4 6 report
     steady=$got
@@ -107,7 +120,7 @@ judge() {
     judge_left=$(holdings)
     # The other guest's worker may be in the middle of a map, the supervisor at the end of a call.
     judge_tries=0
-    while [ "$judge_left" != "$at_rest" ] && [ $judge_tries -lt 50 ]; do
+    while [ "$judge_left" != "$at_rest" ] && [ $judge_tries -lt 1000 ]; do
         judge_tries=$((judge_tries + 1))
         sleep 0.02
         judge_left=$(holdings)
@@ -142,7 +155,7 @@ n_attacks() { "$support/hostile-guest" --list "$1" | wc -l; }
 rest() {
     tell 3 5 "sound split"
     is "a sound frontend connects and closes" "$got" 'ok sound*'
-    at_rest=$(holdings)
+    at_rest=$(settled holdings)
     supervisor_kb=$(memory_kb "$daemon")
 }
 
@@ -157,17 +170,6 @@ presence() {
     echo "$(ctl list | grep -c '2/0') devices, files $(open_files "$daemon" $(workers)) $(fxl list |
         sed -n -e 's/.*"domid":1,.*"ports":\([0-9]*\),.*/ports \1/p' -e 's/.*"domid":2,.*/domain 2/p' |
         tr '\n' ' ')"
-}
-# The same, when it no longer changes: the other guest has only just started.
-presence_settled() {
-    settled='' same=0
-    while [ $same -lt 5 ]; do
-        now=$(presence)
-        if [ "$now" = "$settled" ]; then same=$((same + 1)); else same=0; fi
-        settled=$now
-        sleep 0.1
-    done
-    echo "$settled"
 }
 
 # The end of all: the hostile guest goes, and its worker, files and memory with it.
