@@ -16,6 +16,9 @@
 #define UNUSED                 __attribute__((unused))
 #define LIKELY(x)              __builtin_expect(!!(x), 1)
 #define UNLIKELY(x)            __builtin_expect(!!(x), 0)
+/* Rare, and out of the way of what is not. */
+#define NOINLINE __attribute__((noinline))
+#define COLD     __attribute__((cold, noinline))
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -66,12 +66,18 @@ static struct leaf *descend(const struct imap *map, uint64_t key, struct range *
     return node;
 }
 
-/* Same for changes: by way of the finger, which then points at the leaf. */
-static struct leaf *descend_by_finger(struct imap *map, uint64_t key)
+/*
+ * Same for requests: by way of the finger, which then points at the leaf. *pos_out of its keys are
+ * below `key`.
+ */
+static inline struct leaf *seek(struct imap *map, uint64_t key, unsigned *pos_out)
 {
-    if (!map->finger || !range_contains_addr(map->finger_keys, key))
-        map->finger = descend(map, key, &map->finger_keys);
-    return map->finger;
+    struct leaf *leaf = map->finger;
+
+    if (UNLIKELY(!leaf || !range_contains_addr(map->finger_keys, key)))
+        leaf = map->finger = descend(map, key, &map->finger_keys);
+    *pos_out = keys_below_near(leaf->keys, leaf->n, key, map->expected);
+    return leaf;
 }
 
 static const struct leaf *find_leaf(const struct imap *map, uint64_t key)
@@ -110,8 +116,10 @@ void imap_leaf_cut(struct leaf *leaf, unsigned pos, unsigned end)
 {
     unsigned behind = leaf->n - end;
 
-    memmove(&leaf->keys[pos], &leaf->keys[end], behind * sizeof(leaf->keys[0]));
-    memmove(&leaf->payload[pos], &leaf->payload[end], behind * sizeof(leaf->payload[0]));
+    if (behind > 0) {
+        memmove(&leaf->keys[pos], &leaf->keys[end], behind * sizeof(leaf->keys[0]));
+        memmove(&leaf->payload[pos], &leaf->payload[end], behind * sizeof(leaf->payload[0]));
+    }
     leaf->n = (uint16_t)(leaf->n - (end - pos));
     leaf->hint = HINT_NONE;
 }
@@ -152,10 +160,10 @@ int imap_insert(struct imap *map, const struct imap_entry *entry)
         return -EINVAL;
     if (!map->root)
         return insert_first(map, entry);
-    leaf = descend_by_finger(map, entry->range.first);
-    pos = keys_below(leaf->keys, leaf->n, entry->range.first);
+    leaf = seek(map, entry->range.first, &pos);
     if (range_is_taken(leaf, pos, entry->range))
         return -EEXIST;
+    map->expected = pos + 1;
     if (leaf->n == LEAF_CAP) {
         r = imap_insert_split(map, entry);
         if (r < 0)
@@ -167,41 +175,44 @@ int imap_insert(struct imap *map, const struct imap_entry *entry)
     return 0;
 }
 
-/* The first entry that overlaps `r`. An inverted range overlaps nothing. */
-static bool find_first(const struct imap *map, struct range r, struct cursor *out)
+/* The first entry that overlaps `r`, whose first address belongs to this leaf, `pos` keys of which
+ * are below it. */
+static struct cursor first_from(const struct leaf *leaf, unsigned pos, struct range r)
 {
-    const struct leaf *leaf;
-    unsigned pos;
+    const struct leaf *prev = leaf->prev;
 
-    if (!map->root || !range_valid(r))
-        return false;
-    leaf = find_leaf(map, r.first);
-    pos = keys_up_to(leaf->keys, leaf->n, r.first);
-    /* The last entry that begins at or below r.first, if it reaches so far, else the one after. */
-    if (pos > 0 && leaf->payload[pos - 1].last >= r.first) {
-        pos--;
-    } else if (pos == 0 && leaf->prev && leaf->prev->payload[leaf->prev->n - 1].last >= r.first) {
-        leaf = leaf->prev;
-        pos = leaf->n - 1u;
-    } else if (pos == leaf->n) {
+    /* The last entry that begins below r.first, if it reaches so far, else the one after. */
+    if (pos > 0 && leaf->payload[pos - 1].last >= r.first)
+        return (struct cursor){leaf, pos - 1};
+    if (pos == 0 && prev && prev->payload[prev->n - 1].last >= r.first)
+        return (struct cursor){prev, prev->n - 1u};
+    if (pos == leaf->n) {
         leaf = leaf->next;
         pos = 0;
     }
     if (!leaf || leaf->keys[pos] > r.last)
-        return false;
-    *out = (struct cursor){leaf, pos};
-    return true;
+        return (struct cursor){NULL, 0};
+    return (struct cursor){leaf, pos};
+}
+
+/* An inverted range overlaps nothing. */
+static struct cursor find_first(const struct imap *map, struct range r)
+{
+    const struct leaf *leaf;
+
+    if (!map->root || !range_valid(r))
+        return (struct cursor){NULL, 0};
+    leaf = find_leaf(map, r.first);
+    return first_from(leaf, keys_below(leaf->keys, leaf->n, r.first), r);
 }
 
 bool imap_first_in(const struct imap *map, struct range r, struct imap_entry *out)
 {
-    struct cursor c;
+    struct cursor c = find_first(map, r);
 
-    if (!find_first(map, r, &c))
-        return false;
-    if (out)
+    if (c.leaf && out)
         read_entry(c.leaf, c.pos, out);
-    return true;
+    return c.leaf != NULL;
 }
 
 bool imap_lookup(const struct imap *map, uint64_t addr, struct imap_entry *out)
@@ -209,58 +220,55 @@ bool imap_lookup(const struct imap *map, uint64_t addr, struct imap_entry *out)
     return imap_first_in(map, (struct range){addr, addr}, out);
 }
 
-/* Does no entry lie partly in `r`? *first_out: the first one in it; its leaf is NULL if none is. */
-static bool splits_none(const struct imap *map, struct range r, struct cursor *first_out)
+/* Does no entry lie partly in `r`, of which `first` is the first? */
+static bool splits_none(const struct imap *map, struct cursor first, struct range r)
 {
-    struct imap_entry edge;
     uint64_t last;
 
-    if (!find_first(map, r, first_out)) {
-        first_out->leaf = NULL;
+    if (!first.leaf)
         return true;
-    }
     /* Only the entries at the two ends of r can stick out of it. Mostly they are the same. */
-    if (first_out->leaf->keys[first_out->pos] < r.first)
+    if (first.leaf->keys[first.pos] < r.first)
         return false;
-    last = first_out->leaf->payload[first_out->pos].last;
+    last = first.leaf->payload[first.pos].last;
     if (last >= r.last)
         return last == r.last;
-    return !imap_lookup(map, r.last, &edge) || edge.range.last == r.last;
+    first = find_first(map, (struct range){r.last, r.last});
+    return !first.leaf || first.leaf->payload[first.pos].last == r.last;
 }
 
 bool imap_covers_whole_entries(const struct imap *map, struct range r)
 {
-    struct cursor first;
-
-    return splits_none(map, r, &first);
+    return splits_none(map, find_first(map, r), r);
 }
 
-static bool step(struct cursor *c)
+static struct cursor step(struct cursor c)
 {
-    c->pos++;
-    if (c->pos == c->leaf->n)
-        *c = (struct cursor){c->leaf->next, 0};
-    return c->leaf != NULL;
+    c.pos++;
+    return c.pos < c.leaf->n ? c : (struct cursor){c.leaf->next, 0};
 }
 
 bool imap_for_each_whole(struct imap *map, struct range r,
                          void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
 {
+    const struct leaf *leaf;
     struct imap_entry entry;
     struct cursor c;
+    unsigned pos;
 
-    if (map->root && range_valid(r))
-        (void)descend_by_finger(map, r.first);
-    if (!splits_none(map, r, &c))
-        return false;
-    if (!fn || !c.leaf)
+    if (!map->root || !range_valid(r))
         return true;
-    do {
-        if (c.leaf->keys[c.pos] > r.last)
-            break;
+    leaf = seek(map, r.first, &pos);
+    c = first_from(leaf, pos, r);
+    if (!splits_none(map, c, r))
+        return false;
+    if (!fn)
+        return true;
+    for (; c.leaf && c.leaf->keys[c.pos] <= r.last; c = step(c)) {
         read_entry(c.leaf, c.pos, &entry);
+        map->expected = c.pos + 1;
         fn(&entry, ctx);
-    } while (step(&c));
+    }
     return true;
 }
 
@@ -268,19 +276,15 @@ int imap_for_each(const struct imap *map, struct range r,
                   int (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
 {
     struct imap_entry entry;
-    struct cursor c;
     int result;
 
-    if (!find_first(map, r, &c))
-        return 0;
-    do {
-        if (c.leaf->keys[c.pos] > r.last)
-            break;
+    for (struct cursor c = find_first(map, r); c.leaf && c.leaf->keys[c.pos] <= r.last;
+         c = step(c)) {
         read_entry(c.leaf, c.pos, &entry);
         result = fn(&entry, ctx);
         if (result != 0)
             return result;
-    } while (step(&c));
+    }
     return 0;
 }
 
@@ -295,14 +299,13 @@ static size_t visit_within(struct cursor c, uint64_t last,
     struct imap_entry entry;
     size_t n = 0;
 
-    while (c.leaf && c.leaf->payload[c.pos].last <= last) {
+    for (; c.leaf && c.leaf->payload[c.pos].last <= last; c = step(c)) {
         *last_key_out = c.leaf->keys[c.pos];
         n++;
         if (fn) {
             read_entry(c.leaf, c.pos, &entry);
             fn(&entry, ctx);
         }
-        step(&c);
     }
     return n;
 }
@@ -317,8 +320,7 @@ size_t imap_remove_within(struct imap *map, struct range r,
 
     if (!map->root || !range_valid(r))
         return 0;
-    leaf = descend_by_finger(map, r.first);
-    pos = keys_below(leaf->keys, leaf->n, r.first);
+    leaf = seek(map, r.first, &pos);
     if (pos == leaf->n) {
         leaf = leaf->next;
         pos = 0;
@@ -329,6 +331,7 @@ size_t imap_remove_within(struct imap *map, struct range r,
     n = visit_within((struct cursor){leaf, pos}, r.last, fn, ctx, &last_key);
     if (n == 0)
         return 0;
+    map->expected = pos;
     /* Most removals take an entry out of one leaf that stays well filled. */
     if (n <= leaf->n - pos && leaf->n - n >= LEAF_LOW)
         imap_leaf_cut(leaf, pos, pos + (unsigned)n);

@@ -72,6 +72,7 @@ struct imap {
      */
     struct leaf *finger;
     struct range finger_keys;
+    unsigned expected; /* a guess where in that leaf the next request goes, of any value */
 };
 
 /* How many of n ascending keys are below `key`: the position of the first that is not. */
@@ -88,6 +89,19 @@ static inline unsigned keys_below(const uint64_t *keys, unsigned n, uint64_t key
         n -= half;
     }
     return (unsigned)(base - keys) + (*base < key);
+}
+
+/* The same, quickly if it is `guess` or one less: so for requests in either order. */
+static inline unsigned keys_below_near(const uint64_t *keys, unsigned n, uint64_t key,
+                                       unsigned guess)
+{
+    if (guess <= n && (guess == n || keys[guess] >= key)) {
+        if (guess == 0 || keys[guess - 1] < key)
+            return guess;
+        if (guess == 1 || keys[guess - 2] < key)
+            return guess - 1;
+    }
+    return keys_below(keys, n, key);
 }
 
 /* How many of n ascending keys are at most `key`. */
