@@ -26,7 +26,7 @@
 
 static int space_check(void *ctx, struct range gpa, bool write)
 {
-    return gmem_check(ctx, gpa, write);
+    return gmem_check_quick(ctx, gpa, write);
 }
 
 static int space_pin(void *ctx, struct range gpa, bool write)

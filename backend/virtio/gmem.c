@@ -68,6 +68,7 @@ int gmem_new(struct gmem **out, const struct grant_ops *ops, void *ctx,
         return -ENOMEM;
     /* At least one bit: the shift below must stay under 64. */
     bits = log2_ceil(limits->max_windows);
+    m->view = GMEM_VIEW_NONE;
     m->ops = ops;
     m->ctx = ctx;
     m->limits = *limits;
@@ -260,21 +261,11 @@ static int pin_frames(struct gmem *m, uint64_t first, uint64_t last, bool write)
     return r;
 }
 
-int gmem_pin(struct gmem *m, struct range gpa, bool write)
+static NOINLINE int pin_any(struct gmem *m, struct range gpa, bool write)
 {
     uint64_t first = gmem_page(gpa.first), last = gmem_page(gpa.last);
-    struct window *w;
-    int r;
+    int r = gmem_check(m, gpa, write);
 
-    /* All in one window that is there: it could not be if the map did not have it. */
-    if (range_valid(gpa) && !gmem_is_grant(gpa.last)) {
-        w = window_of_frame(m, first, write);
-        if (w && last <= w->last && last - first < m->limits.max_pin_pages) {
-            window_pin(m, w);
-            return 0;
-        }
-    }
-    r = gmem_check(m, gpa, write);
     if (r < 0)
         return r;
     if (last - first >= m->limits.max_pin_pages)
@@ -283,48 +274,80 @@ int gmem_pin(struct gmem *m, struct range gpa, bool write)
                                     : pin_frames(m, first, last, write);
 }
 
-void gmem_unpin(struct gmem *m, struct range gpa, bool write)
+/* The window of the grant map that serves such a pin of the whole range alone, or NULL. */
+static inline struct window *window_of_pin(const struct gmem *m, struct range gpa, bool write)
+{
+    struct window *w;
+
+    if (gmem_is_grant(gpa.first | gpa.last))
+        return NULL;
+    w = window_of_frame(m, gmem_frame(gpa.first), write);
+    return w && gmem_frame(gpa.last) <= w->last ? w : NULL;
+}
+
+int gmem_pin(struct gmem *m, struct range gpa, bool write)
+{
+    struct window *w = window_of_pin(m, gpa, write);
+
+    /* It could not be there if the map did not have its pages. */
+    if (UNLIKELY(!w || !range_valid(gpa) ||
+                 gmem_frame(gpa.last) - gmem_frame(gpa.first) >= m->limits.max_pin_pages))
+        return pin_any(m, gpa, write);
+    window_pin(m, w);
+    return 0;
+}
+
+static NOINLINE void unpin_any(struct gmem *m, struct range gpa, bool write)
 {
     uint64_t first = gmem_page(gpa.first), last = gmem_page(gpa.last);
     struct window *w;
 
-    if (gmem_is_grant(gpa.first)) {
-        w = window_of_refs(m, first, last, write);
-        if (w)
-            window_unpin(m, w);
+    if (!gmem_is_grant(gpa.first)) {
+        unpin_frames(m, first, last, write, false);
         return;
     }
-    w = window_of_frame(m, first, write);
-    if (LIKELY(w && last <= w->last))
+    w = window_of_refs(m, first, last, write);
+    if (w)
+        window_unpin(m, w);
+}
+
+void gmem_unpin(struct gmem *m, struct range gpa, bool write)
+{
+    struct window *w = window_of_pin(m, gpa, write);
+
+    if (LIKELY(w))
         window_unpin(m, w);
     else
-        unpin_frames(m, first, last, write, false);
+        unpin_any(m, gpa, write);
+}
+
+/* The window through which a pinned grant address is reached, or NULL. */
+static NOINLINE const struct window *window_of_pinned_refs(struct gmem *m, struct range gpa,
+                                                           bool write)
+{
+    uint64_t first = gmem_page(gpa.first), last = gmem_page(gpa.last);
+    struct window *w;
+
+    if (gmem_check(m, gpa, write) < 0)
+        return NULL;
+    /* The very window of the pin if there is one: another that covers it may end earlier. */
+    w = window_of_refs(m, first, last, write);
+    return w && w->pins ? w : window_covering(m, first, last, write);
 }
 
 int gmem_segment(struct gmem *m, struct range gpa, bool write, void **hva_out, uint64_t *len_out)
 {
-    uint64_t page = gmem_page(gpa.first), last = gmem_page(gpa.last), skip, len;
-    struct window *w;
+    const struct window *w;
 
     if (!range_valid(gpa))
         return -EFAULT;
-    if (gmem_is_grant(gpa.first)) {
-        if (gmem_check(m, gpa, write) < 0)
-            return -EFAULT;
-        /* The very window of the pin if there is one: another that covers it may end earlier. */
-        w = window_of_refs(m, page, last, write);
-        if (!w || !w->pins)
-            w = window_covering(m, page, last, write);
-    } else {
-        /* A pinned window is proof of what it maps; beyond it nothing is said here. */
-        w = window_of_frame(m, page, write);
-    }
+    /* A pinned window is proof of what it maps; beyond it nothing is said here. */
+    w = gmem_is_grant(gpa.first) ? window_of_pinned_refs(m, gpa, write)
+                                 : window_of_frame(m, gmem_frame(gpa.first), write);
     if (!w || !w->pins)
         return -EFAULT;
-    skip = ((page - w->first) << GRANT_PAGE_SHIFT) + gpa.first % GRANT_PAGE_SIZE;
-    len = ((uint64_t)window_pages(w) << GRANT_PAGE_SHIFT) - skip;
-    *hva_out = w->base + skip;
-    *len_out = gmem_min(len - 1, gpa.last - gpa.first) + 1;
+    *hva_out = window_at(w, gpa.first);
+    *len_out = gmem_min(window_bytes_from(w, gpa.first) - 1, gpa.last - gpa.first) + 1;
     return 0;
 }
 

@@ -20,6 +20,8 @@
 #include "backend/virtio/grants.h"
 #include "common/range.h"
 
+#include <string.h>
+
 #define GMEM_GRANT_BIT (1ull << 63)
 
 struct gmem;
@@ -74,6 +76,77 @@ MUST_CHECK int gmem_segment(struct gmem *m, struct range gpa, bool write, void *
 /* Copies; an unpinned grant address is reached by grant copy or for the time of the call. */
 MUST_CHECK int gmem_read(struct gmem *m, uint64_t gpa, void *buf, size_t len);
 MUST_CHECK int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len);
+
+/*
+ * The three of these that every request needs several times, for callers that are themselves quick:
+ * what was last looked up is looked at first. Every struct gmem begins with a struct gmem_view.
+ */
+struct gmem_view {
+    struct range writable; /* that gmem_check would let pass, also to write */
+    uint64_t address;      /* a part of guest memory that is mapped at `base` and needs no book- */
+    uint8_t *base;         /* keeping: so many bytes to read, and to write */
+    uint64_t readable_bytes, writable_bytes;
+};
+#define GMEM_VIEW_NONE ((struct gmem_view){.writable = {1, 0}})
+
+static inline const struct gmem_view *gmem_view(const struct gmem *m)
+{
+    return (const struct gmem_view *)m;
+}
+
+MUST_CHECK static inline int gmem_check_quick(struct gmem *m, struct range gpa, bool write)
+{
+    if (LIKELY(range_valid(gpa) && range_contains(gmem_view(m)->writable, gpa)))
+        return 0;
+    return gmem_check(m, gpa, write);
+}
+
+/* Each byte once: the guest may write meanwhile. A call costs more than a few words do. */
+static inline void gmem_copy_words(uint8_t *to, const uint8_t *from, size_t len)
+{
+    for (; len >= 16; len -= 16, to += 16, from += 16)
+        memcpy(to, from, 16);
+    if (len & 8) {
+        memcpy(to, from, 8);
+        to += 8;
+        from += 8;
+    }
+    if (len & 4) {
+        memcpy(to, from, 4);
+        to += 4;
+        from += 4;
+    }
+    for (len &= 3; len > 0; len--)
+        *to++ = *from++;
+    /* The compiler must not read guest memory again instead of the copy. */
+    __asm__ volatile("" ::: "memory");
+}
+#define GMEM_FEW_WORDS 128u /* bytes */
+
+MUST_CHECK static inline int gmem_read_quick(struct gmem *m, uint64_t gpa, void *buf, size_t len)
+{
+    const struct gmem_view *view = gmem_view(m);
+    uint64_t skip = gpa - view->address;
+
+    if (UNLIKELY(len > GMEM_FEW_WORDS || skip >= view->readable_bytes ||
+                 len > view->readable_bytes - skip))
+        return gmem_read(m, gpa, buf, len);
+    gmem_copy_words(buf, view->base + skip, len);
+    return 0;
+}
+
+MUST_CHECK static inline int gmem_write_quick(struct gmem *m, uint64_t gpa, const void *buf,
+                                              size_t len)
+{
+    const struct gmem_view *view = gmem_view(m);
+    uint64_t skip = gpa - view->address;
+
+    if (UNLIKELY(len > GMEM_FEW_WORDS || skip >= view->writable_bytes ||
+                 len > view->writable_bytes - skip))
+        return gmem_write(m, gpa, buf, len);
+    gmem_copy_words(view->base + skip, buf, len);
+    return 0;
+}
 
 /*
  * An area that stays mapped contiguously until gmem_area_unmap: rings, the control page. The

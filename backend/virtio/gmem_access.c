@@ -25,16 +25,15 @@ static void access_advance(struct access *a, size_t n)
     a->len -= n;
 }
 
-/* Copies what lies in the mapping of pages from `page` on, `pages` of them. */
-static void access_mapped(struct access *a, uint8_t *base, uint64_t page, uint64_t pages)
+/* Copies what lies in a mapping: `at` is where the access begins, `bytes` are mapped from there. */
+static void access_mapped(struct access *a, uint8_t *at, uint64_t bytes)
 {
-    uint64_t skip = ((gmem_page(a->gpa) - page) << GRANT_PAGE_SHIFT) + a->gpa % GRANT_PAGE_SIZE;
-    size_t n = (size_t)gmem_min(a->len, (pages << GRANT_PAGE_SHIFT) - skip);
+    size_t n = (size_t)gmem_min(a->len, bytes);
 
     if (a->write)
-        memcpy(base + skip, a->buf, n);
+        memcpy(at, a->buf, n);
     else
-        memcpy(a->buf, base + skip, n);
+        memcpy(a->buf, at, n);
     /* The compiler must not read guest memory again instead of the copy. */
     __asm__ volatile("" ::: "memory");
     access_advance(a, n);
@@ -42,8 +41,8 @@ static void access_mapped(struct access *a, uint8_t *base, uint64_t page, uint64
 
 static void access_window(struct gmem *m, struct access *a, struct window *w)
 {
-    window_touch(m, w);
-    access_mapped(a, w->base, w->first, window_pages(w));
+    window_view(m, w);
+    access_mapped(a, window_at(w, a->gpa), window_bytes_from(w, a->gpa));
 }
 
 /* How many pages of references from `ref` on this step takes. */
@@ -85,12 +84,13 @@ static int access_by_copy(struct gmem *m, struct access *a, uint32_t ref, size_t
 /* One page, mapped for the time of the copy: the reserve of the budget is for this. */
 static int access_transient(struct gmem *m, struct access *a, uint32_t ref)
 {
+    size_t skip = a->gpa % GRANT_PAGE_SIZE;
     void *base;
     int r = gmem_platform_map(m, &ref, 1, a->write, &base);
 
     if (r < 0)
         return r;
-    access_mapped(a, base, gmem_page(a->gpa), 1);
+    access_mapped(a, (uint8_t *)base + skip, GRANT_PAGE_SIZE - skip);
     gmem_platform_unmap(m, base, 1);
     return 0;
 }
@@ -126,10 +126,7 @@ static int access_grant(struct gmem *m, struct access *a)
     }
     if (!w)
         return access_refs(m, a, (uint32_t)ref, pages);
-    if (w->pins)
-        access_mapped(a, w->base, w->first, window_pages(w));
-    else
-        access_window(m, a, w);
+    access_window(m, a, w);
     return 0;
 }
 
@@ -176,71 +173,17 @@ static int access_all(struct gmem *m, struct access *a)
     return r;
 }
 
-/*
- * Where the whole access lies in one window of the grant map, which is most of them; else NULL.
- * Such a window is proof: it maps granted pages of the map with this access, or it would have gone
- * with the map that had them.
- */
-static inline uint8_t *in_one_window(struct gmem *m, uint64_t gpa, size_t len, bool write)
-{
-    uint64_t frame = gmem_frame(gpa), room;
-    struct window *w;
-
-    if (gmem_is_grant(gpa))
-        return NULL;
-    w = window_of_frame(m, frame, write);
-    if (!w)
-        return NULL;
-    /* No more than a window has: this cannot wrap. */
-    room = ((w->last - frame + 1) << GRANT_PAGE_SHIFT) - gpa % GRANT_PAGE_SIZE;
-    if (len > room)
-        return NULL;
-    window_touch(m, w);
-    return w->base + ((frame - w->first) << GRANT_PAGE_SHIFT) + gpa % GRANT_PAGE_SIZE;
-}
-
-/* Requests and answers are a few words: a call of memcpy costs more than they do. */
-static void copy_words(uint8_t *to, const uint8_t *from, size_t len)
-{
-    for (; len >= 16; len -= 16, to += 16, from += 16)
-        memcpy(to, from, 16);
-    for (; len >= 4; len -= 4, to += 4, from += 4)
-        memcpy(to, from, 4);
-    for (; len > 0; len--)
-        *to++ = *from++;
-}
-
-static void copy_once(uint8_t *to, const uint8_t *from, size_t len)
-{
-    if (len <= 64)
-        copy_words(to, from, len);
-    else
-        memcpy(to, from, len);
-    /* The compiler must not read guest memory again instead of the copy. */
-    __asm__ volatile("" ::: "memory");
-}
-
 int gmem_read(struct gmem *m, uint64_t gpa, void *buf, size_t len)
 {
-    struct access a = {.gpa = gpa, .buf = buf, .len = len};
-    const uint8_t *from = in_one_window(m, gpa, len, false);
-
-    if (!from)
-        return access_all(m, &a);
-    copy_once(buf, from, len);
-    return 0;
+    return access_all(m, &(struct access){.gpa = gpa, .buf = buf, .len = len});
 }
 
 int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len)
 {
     /* Not written through: access_mapped() and the copies look at `write`. */
-    struct access a = {.gpa = gpa, .buf = (uint8_t *)(uintptr_t)buf, .len = len, .write = true};
-    uint8_t *to = in_one_window(m, gpa, len, true);
+    uint8_t *from = (uint8_t *)(uintptr_t)buf;
 
-    if (!to)
-        return access_all(m, &a);
-    copy_once(to, buf, len);
-    return 0;
+    return access_all(m, &(struct access){.gpa = gpa, .buf = from, .len = len, .write = true});
 }
 
 void gmem_begin(struct gmem *m)

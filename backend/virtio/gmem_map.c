@@ -198,6 +198,7 @@ int gmem_set_map(struct gmem *m, const struct gmem_run *runs, size_t n)
     gmem_flush(m);
     free(m->map.v);
     m->map = next;
+    m->view.writable = GMEM_VIEW_NONE.writable;
     return 0;
 }
 
@@ -233,5 +234,8 @@ int gmem_check(struct gmem *m, struct range gpa, bool write)
     last = gmem_frame(gpa.last);
     if (!run || last > run->reach || (write && (run->read_only || last > run->reach_writable)))
         return -EFAULT;
+    if (!run->read_only)
+        m->view.writable = (struct range){run->first << GRANT_PAGE_SHIFT,
+                                          ((run->reach_writable + 1) << GRANT_PAGE_SHIFT) - 1};
     return 0;
 }

@@ -85,6 +85,9 @@ struct want {
  * except that one temporary window of GMEM_RESERVE pages may come on top during one call.
  */
 struct gmem {
+    struct gmem_view view;       /* of `viewed`, for gmem.h; must come first */
+    const struct window *viewed; /* the window copied to or from last, or NULL: pinned, or else the
+                                    youngest of its list */
     const struct grant_ops *ops;
     void *ctx;
     struct gmem_limits limits;
@@ -117,6 +120,8 @@ struct gmem {
     size_t pinned_pages;
     uint64_t maps, unmaps, copies, calls, replaced, refused;
 };
+
+_Static_assert(offsetof(struct gmem, view) == 0, "gmem_view()");
 
 static inline uint64_t gmem_frame(uint64_t gpa)
 {
@@ -201,10 +206,12 @@ MUST_CHECK int window_new(struct gmem *m, const struct window_spec *spec, struct
 void windows_new(struct gmem *m, const struct want *wants, size_t n);
 void window_destroy(struct gmem *m, struct window *w); /* unmaps; pinned or not */
 
+/* It is copied to or from: without a pin it is the youngest of its list now. */
+void window_view(struct gmem *m, struct window *w);
+
 /* The first and the last pin change the books. */
 void window_pin_first(struct gmem *m, struct window *w);
 void window_unpin_last(struct gmem *m, struct window *w);
-void window_make_youngest(struct gmem *m, struct window *w);
 
 static inline void window_pin(struct gmem *m, struct window *w)
 {
@@ -223,16 +230,15 @@ static inline void window_unpin(struct gmem *m, struct window *w)
         window_unpin_last(m, w);
 }
 
-static inline struct wlist *wlist_of(struct gmem *m, const struct window *w)
+/* Where an address that is in the window is mapped, and how many bytes there are from there on. */
+static inline uint8_t *window_at(const struct window *w, uint64_t gpa)
 {
-    return w->grant ? &m->temps : &m->idle;
+    return w->base + ((gpa & ~GMEM_GRANT_BIT) - (w->first << GRANT_PAGE_SHIFT));
 }
 
-/* It was used without a pin: now it is the youngest of its list. */
-static inline void window_touch(struct gmem *m, struct window *w)
+static inline uint64_t window_bytes_from(const struct window *w, uint64_t gpa)
 {
-    if (w->pins == 0 && wlist_of(m, w)->newest != w)
-        window_make_youngest(m, w);
+    return ((w->last + 1) << GRANT_PAGE_SHIFT) - (gpa & ~GMEM_GRANT_BIT);
 }
 
 static inline struct window **bucket_of(const struct gmem *m, uint64_t frame)

@@ -23,8 +23,24 @@ uint64_t gmem_random(struct gmem *m)
 
 /* Lists of windows that nothing pins */
 
-static void wlist_add(struct wlist *list, struct window *w)
+static struct wlist *wlist_of(struct gmem *m, const struct window *w)
 {
+    return w->grant ? &m->temps : &m->idle;
+}
+
+static void unview(struct gmem *m)
+{
+    m->viewed = NULL;
+    m->view.readable_bytes = m->view.writable_bytes = 0;
+}
+
+/* As the youngest. */
+static void wlist_add(struct gmem *m, struct window *w)
+{
+    struct wlist *list = wlist_of(m, w);
+
+    if (w != m->viewed)
+        unview(m);
     w->newer = NULL;
     w->older = list->newest;
     if (list->newest)
@@ -34,20 +50,29 @@ static void wlist_add(struct wlist *list, struct window *w)
     list->newest = w;
 }
 
-static void wlist_remove(struct wlist *list, struct window *w)
+/* If it is in its list. */
+static void wlist_remove(struct gmem *m, struct window *w)
 {
+    struct wlist *list = wlist_of(m, w);
+
+    if (!w->older && !w->newer && list->oldest != w)
+        return;
     *(w->older ? &w->older->newer : &list->oldest) = w->newer;
     *(w->newer ? &w->newer->older : &list->newest) = w->older;
     w->older = w->newer = NULL;
 }
 
-void window_make_youngest(struct gmem *m, struct window *w)
+void window_view(struct gmem *m, struct window *w)
 {
-    struct wlist *list = wlist_of(m, w);
-
-    if (w->older || w->newer || list->oldest == w)
-        wlist_remove(list, w);
-    wlist_add(list, w);
+    if (w->pins == 0 && wlist_of(m, w)->newest != w) {
+        wlist_remove(m, w);
+        wlist_add(m, w);
+    }
+    m->viewed = w;
+    m->view.address = w->first << GRANT_PAGE_SHIFT | (w->grant ? GMEM_GRANT_BIT : 0);
+    m->view.base = w->base;
+    m->view.readable_bytes = (uint64_t)window_pages(w) << GRANT_PAGE_SHIFT;
+    m->view.writable_bytes = w->writable ? m->view.readable_bytes : 0;
 }
 
 /* Grant windows by reference */
@@ -380,20 +405,20 @@ void windows_new(struct gmem *m, const struct want *wants, size_t n)
         }
         count_map(m, maps[i].n_pages);
         window_insert(m, windows[i], &spec, maps[i].addr);
-        wlist_add(&m->temps, windows[i]);
+        wlist_add(m, windows[i]);
     }
 }
 
 void window_destroy(struct gmem *m, struct window *w)
 {
-    struct wlist *list = wlist_of(m, w);
-
+    if (w == m->viewed)
+        unview(m);
     if (w->pins) {
         m->held_pages -= window_pages(w);
         m->held_windows--;
         m->pinned_pages -= window_pages(w);
-    } else if (w->older || w->newer || list->oldest == w) {
-        wlist_remove(list, w);
+    } else {
+        wlist_remove(m, w);
     }
     if (w->grant) {
         m->grants[w->writable] = tree_remove(m->grants[w->writable], w);
@@ -411,11 +436,8 @@ void window_destroy(struct gmem *m, struct window *w)
 
 void window_pin_first(struct gmem *m, struct window *w)
 {
-    struct wlist *list = wlist_of(m, w);
-
     w->pins = 1;
-    if (w->older || w->newer || list->oldest == w)
-        wlist_remove(list, w);
+    wlist_remove(m, w);
     m->held_pages += window_pages(w);
     m->held_windows++;
     m->pinned_pages += window_pages(w);
@@ -431,5 +453,5 @@ void window_unpin_last(struct gmem *m, struct window *w)
     m->held_pages -= window_pages(w);
     m->held_windows--;
     m->pinned_pages -= window_pages(w);
-    wlist_add(wlist_of(m, w), w);
+    wlist_add(m, w);
 }

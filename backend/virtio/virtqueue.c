@@ -20,51 +20,24 @@ int vq_break(struct virtqueue *vq, const char *why)
     return -EPROTO;
 }
 
-void vq_chain_begin(struct virtqueue *vq, uint16_t head)
+int vq_indirect_copy(struct virtqueue *vq, struct vring_desc desc)
 {
-    vq->chain = (struct vq_chain){.head = head};
-}
-
-int vq_chain_add(struct virtqueue *vq, const struct vring_desc *desc)
-{
-    bool write = desc->flags & VRING_DESC_F_WRITE;
-    struct vq_chain *chain = &vq->chain;
-    struct range gpa;
-
-    /* virtio 1.3, 2.7.4.2, 2.8.5.2: device-writable ones after all readable ones; and what the used
-     * length can say bounds them. */
-    if (!write && chain->n_writable)
-        return vq_break(vq, "readable descriptor after a writable one");
-    if (desc->len > UINT32_MAX - (chain->readable + chain->writable))
-        return vq_break(vq, "chain of more than 2^32 - 1 bytes");
-    if (desc->len > 0) {
-        if (!range_from_size(desc->addr, desc->len, &gpa) || gmem_check(vq->mem, gpa, write) < 0)
-            return vq_break(vq, "buffer that is not the guest's memory");
-    }
-    *(write ? &chain->writable : &chain->readable) += desc->len;
-    *(write ? &chain->n_writable : &chain->n_readable) += 1;
-    vq->pieces[vq->n_pieces++] = (struct vq_piece){.addr = desc->addr, .len = desc->len};
-    return 0;
-}
-
-int vq_indirect_copy(struct virtqueue *vq, const struct vring_desc *desc, uint32_t *n_out)
-{
-    uint32_t n = desc->len / sizeof(struct vring_desc);
+    uint32_t n = desc.len / sizeof(struct vring_desc);
 
     if (!vq->indirect)
         return vq_break(vq, "indirect descriptor, but not negotiated");
-    if (desc->flags & VRING_DESC_F_NEXT)
+    if (desc.flags & VRING_DESC_F_NEXT)
         return vq_break(vq, "indirect descriptor with a successor");
-    if (n == 0 || desc->len % sizeof(struct vring_desc))
+    if (n == 0 || desc.len % sizeof(struct vring_desc))
         return vq_break(vq, "indirect table of an odd size");
     if (n > vq->size)
         return vq_break(vq, "indirect table longer than the queue");
     /* WRITE on this descriptor is ignored (virtio 1.3, 2.7.5.3.2, 2.8.7): the table is only read.
      */
-    if (gmem_read(vq->mem, desc->addr, vq->table, desc->len) < 0)
+    if (gmem_read(vq->mem, desc.addr, vq->table, desc.len) < 0)
         return vq_break(vq, "indirect table that is not the guest's memory");
-    *n_out = n;
-    return 0;
+    /* At most VIRTQUEUE_MAX_SIZE. */
+    return (int)n;
 }
 
 static int map_area(struct gmem *mem, uint64_t addr, uint64_t bytes, uint32_t align, bool write,
@@ -164,7 +137,6 @@ const char *virtqueue_broken_why(const struct virtqueue *vq)
 int virtqueue_pop_ahead(struct virtqueue *vq, struct vq_chain *chain)
 {
     struct vq_flight *flight;
-    uint32_t first_piece;
     int r;
 
     if (vq->why)
@@ -174,16 +146,14 @@ int virtqueue_pop_ahead(struct virtqueue *vq, struct vq_chain *chain)
     if (vq->flight_end == VIRTQUEUE_AHEAD || vq->n_pieces > VQ_AHEAD_PIECES)
         return 0;
     flight = &vq->flight[vq->flight_end];
-    first_piece = vq->n_pieces;
+    flight->first_piece = vq->n_pieces;
     flight->before = vq->next_avail;
     r = vq->ops->pop(vq);
     if (r <= 0)
         return r;
     vq->chain.place = (uint16_t)vq->flight_end++;
-    flight->chain = vq->chain;
-    flight->first_piece = first_piece;
+    flight->chain = *chain = vq->chain;
     vq->popped++;
-    *chain = vq->chain;
     return 1;
 }
 
@@ -206,8 +176,8 @@ static int copy_failed(struct virtqueue *vq, int r)
 static inline int copy_piece(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf,
                              size_t n, bool write)
 {
-    int r = write ? gmem_write(vq->mem, piece->addr, buf, n)
-                  : gmem_read(vq->mem, piece->addr, buf, n);
+    int r = write ? gmem_write_quick(vq->mem, piece->addr, buf, n)
+                  : gmem_read_quick(vq->mem, piece->addr, buf, n);
 
     return LIKELY(r == 0) ? 0 : copy_failed(vq, r);
 }

@@ -122,18 +122,18 @@ static struct vring_desc load_desc(const struct virtqueue *vq, uint16_t position
 }
 
 /* All of a table, in sequence: of its flags only WRITE means anything (virtio 1.3, 2.8.7). */
-static int walk_table(struct virtqueue *vq, const struct vring_desc *ref)
+static NOINLINE int walk_table(struct virtqueue *vq, struct vring_desc ref)
 {
-    uint32_t n = 0;
-    int r = vq_indirect_copy(vq, ref, &n);
+    int n = vq_indirect_copy(vq, ref);
+    int r = n < 0 ? n : 0;
 
-    for (uint32_t i = 0; r == 0 && i < n; i++) {
+    for (int i = 0; r == 0 && i < n; i++) {
         const struct vring_desc *raw = &vq->table[i];
         struct vring_desc desc = {.addr = le64toh(raw->addr),
                                   .len = le32toh(raw->len),
                                   .flags = le16toh(raw->next) & VRING_DESC_F_WRITE};
 
-        r = vq_chain_add(vq, &desc);
+        r = vq_chain_add(vq, desc);
     }
     return r;
 }
@@ -153,7 +153,7 @@ static int walk_chain(struct virtqueue *vq, uint16_t flags, uint32_t room)
 
         if ((flags & VRING_DESC_F_INDIRECT) && slots > 1)
             return vq_break(vq, "indirect descriptor within a chain");
-        r = flags & VRING_DESC_F_INDIRECT ? walk_table(vq, &desc) : vq_chain_add(vq, &desc);
+        r = flags & VRING_DESC_F_INDIRECT ? walk_table(vq, desc) : vq_chain_add(vq, desc);
         if (r < 0)
             return r;
         position = advance(vq, position, 1);

@@ -144,18 +144,47 @@ struct virtqueue {
 };
 
 /* Breaks a sound queue for good, for a reason that is static text. Returns -EPROTO. */
-int vq_break(struct virtqueue *vq, const char *why);
+int vq_break(struct virtqueue *vq, const char *why) COLD;
 
 /* Chain under construction: forgets the old one. */
-void vq_chain_begin(struct virtqueue *vq, uint16_t head);
+static inline void vq_chain_begin(struct virtqueue *vq, uint16_t head)
+{
+    vq->chain = (struct vq_chain){.head = head};
+}
 
 /* Adds a piece, a private copy of a descriptor in native byte order: 0, or -EPROTO. */
-int vq_chain_add(struct virtqueue *vq, const struct vring_desc *desc);
+static inline int vq_chain_add(struct virtqueue *vq, struct vring_desc desc)
+{
+    bool write = desc.flags & VRING_DESC_F_WRITE;
+    struct vq_chain *chain = &vq->chain;
+    struct range gpa;
+
+    /* virtio 1.3, 2.7.4.2, 2.8.5.2: device-writable ones after all readable ones; and what the used
+     * length can say bounds them. */
+    if (!write && chain->n_writable)
+        return vq_break(vq, "readable descriptor after a writable one");
+    if (desc.len > UINT32_MAX - (chain->readable + chain->writable))
+        return vq_break(vq, "chain of more than 2^32 - 1 bytes");
+    if (desc.len > 0) {
+        if (!range_from_size(desc.addr, desc.len, &gpa) ||
+            gmem_check_quick(vq->mem, gpa, write) < 0)
+            return vq_break(vq, "buffer that is not the guest's memory");
+    }
+    if (write) {
+        chain->writable += desc.len;
+        chain->n_writable++;
+    } else {
+        chain->readable += desc.len;
+        chain->n_readable++;
+    }
+    vq->pieces[vq->n_pieces++] = (struct vq_piece){.addr = desc.addr, .len = desc.len};
+    return 0;
+}
 
 /*
- * Copies the indirect table that `desc` refers to into vq->table and says how many entries it has:
- * 0 or -EPROTO.
+ * Copies the indirect table that `desc` refers to into vq->table and says how many entries it has;
+ * or -EPROTO.
  */
-int vq_indirect_copy(struct virtqueue *vq, const struct vring_desc *desc, uint32_t *n_out);
+int vq_indirect_copy(struct virtqueue *vq, struct vring_desc desc);
 
 #endif

@@ -88,7 +88,7 @@ static struct vring_desc load_desc(const struct virtqueue *vq, uint16_t i)
                                .next = (uint16_t)(rest >> 48)};
 }
 
-static struct vring_desc table_desc(const struct virtqueue *vq, uint32_t i)
+static struct vring_desc table_desc(const struct virtqueue *vq, int i)
 {
     const struct vring_desc *raw = &vq->table[i];
 
@@ -99,26 +99,27 @@ static struct vring_desc table_desc(const struct virtqueue *vq, uint32_t i)
 }
 
 /* A table starts at entry 0 and is linked by `next` (virtio 1.3, 2.7.5.3). */
-static int walk_table(struct virtqueue *vq, const struct vring_desc *ref)
+static NOINLINE int walk_table(struct virtqueue *vq, struct vring_desc ref)
 {
-    uint32_t n, i = 0, steps = 0;
-    int r = vq_indirect_copy(vq, ref, &n);
+    int n = vq_indirect_copy(vq, ref), i = 0, steps = 0;
 
-    while (r == 0) {
+    if (n < 0)
+        return n;
+    for (;;) {
         struct vring_desc desc = table_desc(vq, i);
+        int r;
 
         if (++steps > n)
             return vq_break(vq, "loop in an indirect table");
         if (desc.flags & VRING_DESC_F_INDIRECT)
             return vq_break(vq, "indirect table in an indirect table");
-        r = vq_chain_add(vq, &desc);
+        r = vq_chain_add(vq, desc);
         if (r < 0 || !(desc.flags & VRING_DESC_F_NEXT))
-            break;
+            return r;
         i = desc.next;
         if (i >= n)
             return vq_break(vq, "next outside an indirect table");
     }
-    return r;
 }
 
 /* Direct descriptors, and as the last one perhaps an indirect table (virtio 1.3, 2.7.5.3.2). */
@@ -135,8 +136,8 @@ static int walk_chain(struct virtqueue *vq, uint16_t head)
         if (++steps > vq->size)
             return vq_break(vq, "chain longer than the queue, or a loop");
         if (desc.flags & VRING_DESC_F_INDIRECT)
-            return walk_table(vq, &desc);
-        r = vq_chain_add(vq, &desc);
+            return walk_table(vq, desc);
+        r = vq_chain_add(vq, desc);
         if (r < 0 || !(desc.flags & VRING_DESC_F_NEXT))
             return r;
         i = desc.next;

@@ -26,6 +26,23 @@ static struct gmem *mem;
 static const struct gmem_limits small = {
     .max_pages = 65, .max_windows = 17, .max_pin_pages = 48, .window_pages = 8};
 
+/* By way of what was looked up last, where that serves. Not inline: the compiler shall not know
+ * what a test knows. */
+static NOINLINE int mem_check(struct range gpa, bool write)
+{
+    return gmem_check_quick(mem, gpa, write);
+}
+
+static NOINLINE int mem_read(uint64_t gpa, void *buf, size_t len)
+{
+    return gmem_read_quick(mem, gpa, buf, len);
+}
+
+static NOINLINE int mem_write(uint64_t gpa, const void *buf, size_t len)
+{
+    return gmem_write_quick(mem, gpa, buf, len);
+}
+
 /* References of page 0 (read-write) up to the very last, for bounds. */
 static bool world_with(const struct grant_ops *ops, const struct gmem_limits *limits)
 {
@@ -158,17 +175,17 @@ static void grant_addresses_have_exact_bounds(void)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct range gpa = {cases[i].first, cases[i].last};
 
-        UT_EQ(gmem_check(mem, gpa, false), cases[i].want);
-        UT_EQ(gmem_check(mem, gpa, true), cases[i].want);
+        UT_EQ(mem_check(gpa, false), cases[i].want);
+        UT_EQ(mem_check(gpa, true), cases[i].want);
     }
     for (unsigned bit = 44; bit < 63; bit++) {
         struct range gpa = bytes(grant_address(REF, 0) | (1ull << bit), 1);
         uint8_t byte = 0;
 
-        UT_EQ(gmem_check(mem, gpa, false), -EFAULT);
+        UT_EQ(mem_check(gpa, false), -EFAULT);
         UT_EQ(gmem_pin(mem, gpa, false), -EFAULT);
-        UT_EQ(gmem_read(mem, gpa.first, &byte, 1), -EFAULT);
-        UT_EQ(gmem_write(mem, gpa.first, &byte, 1), -EFAULT);
+        UT_EQ(mem_read(gpa.first, &byte, 1), -EFAULT);
+        UT_EQ(mem_write(gpa.first, &byte, 1), -EFAULT);
     }
     UT_EQ(fake_grants_map_calls(grants), 0);
     UT_EQ(fake_grants_copy_calls(grants), 0);
@@ -219,7 +236,7 @@ static void map_addresses_have_exact_bounds(void)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct range gpa = {BASE * PAGE + cases[i].first, BASE * PAGE + cases[i].last};
 
-        UT_EQ(gmem_check(mem, gpa, cases[i].write), cases[i].want);
+        UT_EQ(mem_check(gpa, cases[i].write), cases[i].want);
         UT_EQ(fake_grants_live_pages(grants), 0);
         UT_EQ(gmem_pin(mem, gpa, cases[i].write), cases[i].want);
         if (cases[i].want == 0)
@@ -227,7 +244,7 @@ static void map_addresses_have_exact_bounds(void)
         UT_EQ(gmem_set_map(mem, NULL, 0), 0);
         UT_EQ(gmem_set_map(mem, runs, 3), 0);
     }
-    UT_EQ(gmem_check(mem, bytes(BASE * PAGE - 1, 1), false), -EFAULT);
+    UT_EQ(mem_check(bytes(BASE * PAGE - 1, 1), false), -EFAULT);
     end();
 }
 
@@ -238,23 +255,23 @@ static void a_map_reaches_up_to_bit_63(void)
 
     UT_REQUIRE(world());
     UT_EQ(gmem_set_map(mem, &run, 1), 0);
-    UT_EQ(gmem_read(mem, GMEM_GRANT_BIT - 1, &byte, 1), 0);
+    UT_EQ(mem_read(GMEM_GRANT_BIT - 1, &byte, 1), 0);
     UT_EQ(byte, fake_grants_memory(grants)[PAGE - 1]);
-    UT_EQ(gmem_read(mem, GMEM_GRANT_BIT - 1, &byte, 2), -EFAULT);
+    UT_EQ(mem_read(GMEM_GRANT_BIT - 1, &byte, 2), -EFAULT);
     run = (struct gmem_run){.address = BASE * PAGE, .first_ref = LAST_REF - 3, .pages = 4};
     UT_EQ(gmem_set_map(mem, &run, 1), 0); /* and to the last reference */
-    UT_EQ(gmem_read(mem, (BASE + 4) * PAGE - 1, &byte, 1), 0);
+    UT_EQ(mem_read((BASE + 4) * PAGE - 1, &byte, 1), 0);
     UT_EQ(byte, fake_grants_memory(grants)[4 * PAGE - 1]);
     run = (struct gmem_run){.address = 0, .first_ref = REF, .pages = 1};
     UT_EQ(gmem_set_map(mem, &run, 1), 0);
     UT_EQ(gmem_pin(mem, bytes(0, PAGE), true), 0);
-    UT_EQ(gmem_check(mem, bytes(0, PAGE + 1), true), -EFAULT);
+    UT_EQ(mem_check(bytes(0, PAGE + 1), true), -EFAULT);
     run.read_only = true;
     UT_EQ(gmem_set_map(mem, &run, 1), -EBUSY);
     gmem_unpin(mem, bytes(0, PAGE), true);
     UT_EQ(gmem_set_map(mem, &run, 1), 0);
-    UT_EQ(gmem_check(mem, bytes(0, 1), true), -EFAULT);
-    UT_EQ(gmem_check(mem, bytes(0, 1), false), 0);
+    UT_EQ(mem_check(bytes(0, 1), true), -EFAULT);
+    UT_EQ(mem_check(bytes(0, 1), false), 0);
     end();
 }
 
@@ -285,7 +302,7 @@ static void a_malformed_map_is_refused_and_the_old_one_stays(void)
         UT_EQ(gmem_set_map(mem, runs, 4), -EINVAL);
         UT_EQ(gmem_map_runs(mem), 1);
         UT_EQ(gmem_map_pages(mem), 8);
-        UT_EQ(gmem_check(mem, map_pages(100, 1), false), -EFAULT);
+        UT_EQ(mem_check(map_pages(100, 1), false), -EFAULT);
         expect_segment(map_pages(0, 1), true, 0, PAGE);
     }
     end();
@@ -384,12 +401,12 @@ static void read_only_grants_serve_reads_only(void)
 
     UT_REQUIRE(world());
     UT_EQ(gmem_pin(mem, gpa, true), -EFAULT);
-    UT_EQ(gmem_write(mem, gpa.first, &byte, 1), -EFAULT);
+    UT_EQ(mem_write(gpa.first, &byte, 1), -EFAULT);
     UT_EQ(fake_grants_live_pages(grants), 0);
     UT_EQ(gmem_pin(mem, gpa, false), 0);
     UT_EQ(gmem_pin(mem, gpa, true), -EFAULT);
-    UT_EQ(gmem_write(mem, gpa.first, &byte, 1), -EFAULT);
-    UT_EQ(gmem_read(mem, gpa.first, &byte, 1), 0);
+    UT_EQ(mem_write(gpa.first, &byte, 1), -EFAULT);
+    UT_EQ(mem_read(gpa.first, &byte, 1), 0);
     UT_EQ(byte, fake_grants_memory(grants)[0]);
     end();
 }
@@ -401,12 +418,12 @@ static void read_only_runs_serve_reads_only(void)
 
     UT_REQUIRE(world());
     UT_EQ(gmem_set_map(mem, &run, 1), 0);
-    UT_EQ(gmem_write(mem, run.address, &byte, 1), -EFAULT);
+    UT_EQ(mem_write(run.address, &byte, 1), -EFAULT);
     UT_EQ(fake_grants_live_pages(grants), 0);
-    UT_EQ(gmem_read(mem, run.address, &byte, 1), 0);
+    UT_EQ(mem_read(run.address, &byte, 1), 0);
     UT_EQ(byte, fake_grants_memory(grants)[0]);
     /* Nor through the window that serves the reads now. */
-    UT_EQ(gmem_write(mem, run.address, &byte, 1), -EFAULT);
+    UT_EQ(mem_write(run.address, &byte, 1), -EFAULT);
     UT_EQ(gmem_pin(mem, map_pages(0, 1), true), -EFAULT);
     end();
 }
@@ -463,13 +480,14 @@ static void segment_of_what_is_not_pinned_is_refused(void)
 
     UT_REQUIRE(world());
     UT_EQ(set_whole_map(), 0);
-    UT_EQ(gmem_read(mem, BASE * PAGE, &byte, 1), 0); /* a window, but no pin */
+    UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0); /* a window, but no pin */
     UT_EQ(gmem_segment(mem, map_pages(0, 1), false, &hva, &len), -EFAULT);
     UT_EQ(gmem_segment(mem, grant_pages(REF, 1), false, &hva, &len), -EFAULT);
     UT_EQ(gmem_pin(mem, grant_pages(REF, 1), false), 0);
     UT_EQ(gmem_segment(mem, grant_pages(REF, 1), true, &hva, &len), -EFAULT);
     UT_EQ(gmem_segment(mem, grant_pages(REF, 2), false, &hva, &len), -EFAULT);
     UT_EQ(gmem_segment(mem, (struct range){1, 0}, false, &hva, &len), -EFAULT);
+    UT_EQ(gmem_pin(mem, (struct range){BASE * PAGE + 1, BASE * PAGE}, false), -EFAULT);
     UT_TRUE(hva == NULL);
     end();
 }
@@ -481,16 +499,105 @@ static void idle_windows_are_replaced_oldest_first(void)
     UT_REQUIRE(world()); /* 64 pages for windows: 8 chunks */
     UT_EQ(set_whole_map(), 0);
     for (uint64_t chunk = 0; chunk < 8; chunk++)
-        UT_EQ(gmem_read(mem, (BASE + chunk * 8) * PAGE, &byte, 1), 0);
+        UT_EQ(mem_read((BASE + chunk * 8) * PAGE, &byte, 1), 0);
     UT_EQ(stats().pages, 64);
-    UT_EQ(gmem_read(mem, BASE * PAGE, &byte, 1), 0); /* chunk 0 is the youngest now */
-    UT_EQ(gmem_read(mem, (BASE + 64) * PAGE, &byte, 1), 0);
+    UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0); /* chunk 0 is the youngest now */
+    UT_EQ(mem_read((BASE + 64) * PAGE, &byte, 1), 0);
     UT_EQ(stats().replaced, 1);
     UT_EQ(fake_grants_live(grants, REF), 1);
     UT_EQ(fake_grants_live(grants, REF + 8), 0);
     UT_EQ(fake_grants_live(grants, REF + 16), 1);
     UT_EQ(fake_grants_live(grants, REF + 64), 1);
     UT_EQ(stats().pages, 64);
+    end();
+}
+
+static void what_was_looked_up_last_is_forgotten_with_what_it_was(void)
+{
+    struct gmem_run run = run_of(0, 8, true);
+    uint8_t buf[8], want[8];
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(mem_check(map_pages(0, 8), true), 0);
+    UT_EQ(mem_write(BASE * PAGE, buf, 8), 0);
+    UT_EQ(gmem_set_map(mem, &run, 1), 0); /* read-only now, and shorter */
+    UT_EQ(mem_check(map_pages(0, 8), true), -EFAULT);
+    UT_EQ(mem_check(map_pages(0, 9), false), -EFAULT);
+    UT_EQ(mem_check(map_pages(0, 8), false), 0);
+    UT_EQ(mem_check(map_pages(0, 8), true), -EFAULT);
+    UT_EQ(mem_write(BASE * PAGE, buf, 8), -EFAULT);
+    UT_EQ(mem_read(BASE * PAGE, buf, 8), 0);
+    UT_EQ(mem_write(BASE * PAGE, buf, 8), -EFAULT);
+    UT_EQ(gmem_set_map(mem, NULL, 0), 0);
+    UT_EQ(mem_read(BASE * PAGE, buf, 8), -EFAULT);
+    UT_EQ(mem_check(map_pages(0, 1), false), -EFAULT);
+    /* A window of a grant address ends with its pin; what is read then is not what was there. */
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 1), true), 0);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(mem_write(grant_address(REF, 8), buf, 8), 0);
+    UT_EQ(fake_grants_copy_calls(grants), 0);
+    gmem_unpin(mem, grant_pages(REF, 1), true);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(fake_grants_copy_calls(grants), 1);
+    UT_EQ(fake_grants_revoke(grants, REF, 1), 0);
+    memcpy(want, buf, sizeof(want));
+    UT_TRUE(mem_read(grant_address(REF, 0), buf, 8) < 0);
+    UT_TRUE(memcmp(buf, want, sizeof(want)) == 0);
+    end();
+}
+
+static void what_is_read_at_once_counts_as_use(void)
+{
+    uint8_t byte;
+
+    UT_REQUIRE(world()); /* 64 pages for windows: 8 chunks */
+    UT_EQ(set_whole_map(), 0);
+    for (uint64_t chunk = 0; chunk < 8; chunk++)
+        UT_EQ(mem_read((BASE + chunk * 8) * PAGE, &byte, 1), 0);
+    /* Chunk 1 is the youngest for a while, by its pin; then the one that was read before is. */
+    UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0);
+    UT_EQ(gmem_pin(mem, map_pages(8, 1), false), 0);
+    gmem_unpin(mem, map_pages(8, 1), false);
+    UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0);
+    for (uint64_t chunk = 8; chunk < 15; chunk++)
+        UT_EQ(mem_read((BASE + chunk * 8) * PAGE, &byte, 1), 0);
+    UT_EQ(stats().replaced, 7);
+    UT_EQ(fake_grants_live(grants, REF), 1);
+    UT_EQ(fake_grants_live(grants, REF + 8), 0);
+    end();
+}
+
+static void what_was_looked_up_last_serves_exactly_what_it_is(void)
+{
+    const struct gmem_run runs[] = {run_of(0, 8, false), run_of(8, 8, true)};
+    const uint64_t end_of_window = (BASE + 8) * PAGE;
+    uint8_t buf[160], want[160];
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, runs, 2), 0);
+    UT_EQ(mem_check(map_pages(0, 1), true), 0);
+    UT_EQ(mem_check(map_pages(0, 8), true), 0);
+    UT_EQ(mem_check(map_pages(0, 9), true), -EFAULT);
+    UT_EQ(mem_check(map_pages(0, 9), false), 0);
+    UT_EQ(mem_check((struct range){BASE * PAGE + 2, BASE * PAGE + 1}, false), -EFAULT);
+    for (size_t len = 0; len <= sizeof(buf) - 2; len++) {
+        memset(buf, 0, sizeof(buf));
+        UT_EQ(mem_read(BASE * PAGE + 3, buf, len), 0);
+        UT_TRUE(memcmp(buf, fake_grants_memory(grants) + 3, len) == 0);
+        UT_EQ(buf[len], 0);
+        memcpy(want, fake_grants_memory(grants) + 2, sizeof(want));
+        memset(want + 1, (int)len, len);
+        UT_EQ(mem_write(BASE * PAGE + 3, want + 1, len), 0);
+        UT_TRUE(memcmp(want, fake_grants_memory(grants) + 2, sizeof(want)) == 0);
+    }
+    UT_EQ(mem_write(end_of_window - 8, buf, 8), 0);
+    UT_EQ(mem_write(end_of_window - 8, buf, 9), -EFAULT);
+    UT_EQ(mem_read(end_of_window - 8, buf, 9), 0);
+    /* What a grant address reaches is not at the same address of the map. */
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 1), true), 0);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(mem_read(grant_address(REF, 0) & ~GMEM_GRANT_BIT, buf, 8), -EFAULT);
     end();
 }
 
@@ -579,11 +686,11 @@ static void a_full_budget_still_reads_and_writes(void)
         UT_EQ(gmem_pin(mem, map_pages(0, 48), true), 0);
         UT_EQ(gmem_pin(mem, map_pages(48, 16), true), 0);
         UT_EQ(stats().pages, 64);
-        UT_EQ(gmem_write(mem, (BASE + 101) * PAGE - 1, buf, 2), 0);
+        UT_EQ(mem_write((BASE + 101) * PAGE - 1, buf, 2), 0);
         UT_EQ(fake_grants_memory(grants)[101 * PAGE - 1], 0xab);
         UT_EQ(fake_grants_memory(grants)[101 * PAGE], 0xcd);
         memset(buf, 0, 2);
-        UT_EQ(gmem_read(mem, grant_address(REF + 100, 4095), buf, 2), 0);
+        UT_EQ(mem_read(grant_address(REF + 100, 4095), buf, 2), 0);
         UT_EQ(buf[0], 0xab);
         UT_EQ(buf[1], 0xcd);
         UT_EQ(stats().pages, 64);
@@ -599,11 +706,11 @@ static void a_host_short_of_mappings_still_reads_the_map(void)
     UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
     UT_EQ(set_whole_map(), 0);
     fake_grants_set_limit(grants, 3); /* less than a window */
-    UT_EQ(gmem_read(mem, (BASE + 5) * PAGE + 7, &byte, 1), 0);
+    UT_EQ(mem_read((BASE + 5) * PAGE + 7, &byte, 1), 0);
     UT_EQ(byte, fake_grants_memory(grants)[5 * PAGE + 7]);
     UT_EQ(stats().pages, 0);
     fake_grants_set_limit(grants, 0);
-    UT_EQ(gmem_read(mem, (BASE + 5) * PAGE + 7, &byte, 1), -ENOMEM);
+    UT_EQ(mem_read((BASE + 5) * PAGE + 7, &byte, 1), -ENOMEM);
     end();
 }
 
@@ -685,14 +792,14 @@ static void reads_and_writes_reach_the_right_bytes(void)
         UT_EQ(set_whole_map(), 0);
         for (size_t k = 0; k < 2; k++) {
             memset(buf, 0, sizeof(buf));
-            UT_EQ(gmem_read(mem, gpas[k], buf, len), 0);
+            UT_EQ(mem_read(gpas[k], buf, len), 0);
             UT_TRUE(memcmp(buf, fake_grants_memory(grants) + offset, len) == 0);
             UT_EQ(buf[len], 0);
             for (size_t b = 0; b < len; b++)
                 buf[b] = (uint8_t)(b * 7 + k + i);
             memcpy(want, fake_grants_memory(grants) + offset - 1, len + 2);
             memcpy(want + 1, buf, len);
-            UT_EQ(gmem_write(mem, gpas[k], buf, len), 0);
+            UT_EQ(mem_write(gpas[k], buf, len), 0);
             UT_TRUE(memcmp(want, fake_grants_memory(grants) + offset - 1, len + 2) == 0);
         }
         for (uint32_t ref = REF; i % 2 && ref < REF + GUEST; ref++)
@@ -706,18 +813,18 @@ static void unpinned_grants_are_copied_and_pinned_ones_read_in_place(void)
     uint8_t buf[100];
 
     UT_REQUIRE(world());
-    UT_EQ(gmem_read(mem, grant_address(REF, 4090), buf, 100), 0);
+    UT_EQ(mem_read(grant_address(REF, 4090), buf, 100), 0);
     UT_EQ(fake_grants_copy_calls(grants), 1);
     UT_EQ(fake_grants_map_calls(grants), 0);
     fake_grants_fail_copy(grants, 1, -EIO);
-    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 1), -EIO);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, 1), -EIO);
     UT_EQ(gmem_pin(mem, grant_pages(REF, 4), false), 0);
-    UT_EQ(gmem_read(mem, grant_address(REF + 1, 4090), buf, 100), 0);
+    UT_EQ(mem_read(grant_address(REF + 1, 4090), buf, 100), 0);
     UT_EQ(fake_grants_copy_calls(grants), 2);
     UT_EQ(fake_grants_map_calls(grants), 1);
-    UT_EQ(gmem_write(mem, grant_address(REF, 0), buf, 1), 0); /* the pin is read-only: by copy */
+    UT_EQ(mem_write(grant_address(REF, 0), buf, 1), 0); /* the pin is read-only: by copy */
     UT_EQ(fake_grants_copy_calls(grants), 3);
-    UT_EQ(gmem_read(mem, grant_address(REF + GUEST, 0), buf, 1), -EFAULT);
+    UT_EQ(mem_read(grant_address(REF + GUEST, 0), buf, 1), -EFAULT);
     end();
 }
 
@@ -726,12 +833,12 @@ static void a_section_keeps_temporary_windows_to_its_end(void)
     uint8_t buf[8];
 
     UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
-    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, 8), 0);
     UT_EQ(fake_grants_live_pages(grants), 0);
     gmem_begin(mem);
     gmem_begin(mem);
     for (unsigned i = 0; i < 5; i++)
-        UT_EQ(gmem_read(mem, grant_address(REF, i * 8), buf, 8), 0);
+        UT_EQ(mem_read(grant_address(REF, i * 8), buf, 8), 0);
     UT_EQ(fake_grants_map_calls(grants), 2);
     UT_EQ(fake_grants_live(grants, REF), 1);
     gmem_end(mem);
@@ -749,20 +856,20 @@ static void a_pin_in_a_section_takes_the_window_over(void)
 
     UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
     gmem_begin(mem);
-    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, 8), 0);
     UT_EQ(gmem_pin(mem, grant_pages(REF, 1), false), 0);
     UT_EQ(fake_grants_live(grants, REF), 1);
     gmem_end(mem);
     UT_EQ(fake_grants_live(grants, REF), 1);
     gmem_begin(mem);
-    UT_EQ(gmem_read(mem, grant_address(REF, 0), buf, 8), 0);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, 8), 0);
     gmem_unpin(mem, grant_pages(REF, 1), false);
     UT_EQ(fake_grants_live(grants, REF), 1); /* for who pins it again in the same section */
     UT_EQ(fake_grants_map_calls(grants), 1);
     UT_EQ(gmem_pin(mem, grant_pages(REF, 1), false), 0);
     UT_EQ(fake_grants_map_calls(grants), 1);
     gmem_unpin(mem, grant_pages(REF, 1), false);
-    UT_EQ(gmem_write(mem, grant_address(REF + 1, 0), buf, 8), 0);
+    UT_EQ(mem_write(grant_address(REF + 1, 0), buf, 8), 0);
     UT_EQ(gmem_pin(mem, map_pages(0, 1), true), -EFAULT);
     UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 48), true), 0);
     UT_EQ(gmem_pin(mem, grant_pages(REF + 2, 16), true), 0); /* the temporary ones make room */
@@ -794,8 +901,8 @@ static void windows_that_will_be_used_are_mapped_by_one_call(void)
     UT_EQ(stats().pinned_pages, 0);
     for (uint32_t i = 0; i < 7; i++)
         UT_EQ(gmem_pin(mem, grant_pages(REF + 2 * i, 2), i % 2), 0);
-    UT_EQ(gmem_read(mem, grant_address(REF + 20, 0), buf, 8), 0);
-    UT_EQ(gmem_write(mem, grant_address(REF + 20, 0), buf, 8), 0);
+    UT_EQ(mem_read(grant_address(REF + 20, 0), buf, 8), 0);
+    UT_EQ(mem_write(grant_address(REF + 20, 0), buf, 8), 0);
     UT_EQ(fake_grants_calls(grants), 1);
     UT_EQ(gmem_pin(mem, grant_pages(REF + GUEST, 1), false), -EFAULT);
     calls = fake_grants_calls(grants);
@@ -917,7 +1024,7 @@ static void areas_count_in_the_budget(void)
     UT_REQUIRE(world());
     UT_EQ(set_whole_map(), 0);
     for (uint64_t chunk = 0; chunk < 8; chunk++)
-        UT_EQ(gmem_read(mem, (BASE + chunk * 8) * PAGE, &byte, 1), 0);
+        UT_EQ(mem_read((BASE + chunk * 8) * PAGE, &byte, 1), 0);
     UT_EQ(gmem_area_map(mem, map_pages(0, 48), true, &a), 0); /* in place of six windows */
     UT_EQ(stats().pages, 64);
     UT_EQ(gmem_area_map(mem, map_pages(0, 17), true, &b), -ENOMEM);
@@ -1009,7 +1116,7 @@ static void new_map_unmaps_idle_windows_of_changed_pages_only(void)
 
         UT_REQUIRE(world());
         UT_EQ(gmem_set_map(mem, &before, 1), 0);
-        UT_EQ(gmem_read(mem, BASE * PAGE, &byte, 1), 0);
+        UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0);
         UT_EQ(gmem_set_map(mem, changes[i].runs, changes[i].n), 0);
         if (fake_grants_live(grants, REF) != changes[i].stays)
             UT_STR(changes[i].what, "leaves the wrong windows");
@@ -1079,9 +1186,9 @@ static void a_map_of_many_runs_is_found_through(void)
     UT_EQ(gmem_set_map(mem, runs, RUNS), 0);
     UT_EQ(gmem_map_runs(mem), RUNS);
     for (uint64_t i = 0; i < RUNS; i++) {
-        UT_EQ(gmem_read(mem, (BASE + 2 * i) * PAGE + 1, &byte, 1), 0);
+        UT_EQ(mem_read((BASE + 2 * i) * PAGE + 1, &byte, 1), 0);
         UT_EQ(byte, fake_grants_memory(grants)[i % GUEST * PAGE + 1]);
-        UT_EQ(gmem_check(mem, bytes((BASE + 2 * i + 1) * PAGE, 1), false), -EFAULT);
+        UT_EQ(mem_check(bytes((BASE + 2 * i + 1) * PAGE, 1), false), -EFAULT);
     }
     end();
 }
@@ -1218,6 +1325,9 @@ static const struct ut_case cases[] = {
     UT_CASE(pin_over_several_windows_has_a_segment_each),
     UT_CASE(segment_of_what_is_not_pinned_is_refused),
     UT_CASE(idle_windows_are_replaced_oldest_first),
+    UT_CASE(what_was_looked_up_last_is_forgotten_with_what_it_was),
+    UT_CASE(what_was_looked_up_last_serves_exactly_what_it_is),
+    UT_CASE(what_is_read_at_once_counts_as_use),
     UT_CASE(pinned_windows_are_never_replaced),
     UT_CASE(a_chunk_that_does_not_fit_is_mapped_in_part),
     UT_CASE(number_of_windows_is_limited),
