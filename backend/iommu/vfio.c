@@ -122,6 +122,13 @@ static void cut_off(struct vfio_group *group)
 
 /* --- mappings --------------------------------------------------------------------------------- */
 
+static COLD int map_failed(const struct vfio_group *group, struct range iova, int r)
+{
+    log_guest(&group->host->log_limit, "group %u: cannot map %#" PRIx64 "-%#" PRIx64 ": %s",
+              group->number, iova.first, iova.last, strerror(-r));
+    return host_map_errno(r);
+}
+
 static int dma_map(const struct vfio_group *group, struct range iova, const void *hva,
                    unsigned prot)
 {
@@ -135,10 +142,7 @@ static int dma_map(const struct vfio_group *group, struct range iova, const void
     };
     int r = kernel_ioctl(group->host->k, group->container, VFIO_IOMMU_MAP_DMA, &map);
 
-    if (r < 0)
-        log_guest(&group->host->log_limit, "group %u: cannot map %#" PRIx64 "-%#" PRIx64 ": %s",
-                  group->number, iova.first, iova.last, strerror(-r));
-    return host_map_errno(r);
+    return LIKELY(r == 0) ? 0 : map_failed(group, iova, r);
 }
 
 /* Takes `bytes` mapped bytes within `iova`, which splits no mapping, out, or all access ends. */
@@ -650,12 +654,7 @@ static int space_map(struct host_space *space, struct range iova, const struct m
 
     if (r < 0)
         return r;
-    if (space->bytes == 0)
-        space->extent = iova;
-    if (iova.first < space->extent.first)
-        space->extent.first = iova.first;
-    if (iova.last > space->extent.last)
-        space->extent.last = iova.last;
+    space->extent = space->bytes == 0 ? iova : range_hull(space->extent, iova);
     space->bytes += range_size(iova);
     return 0;
 }

@@ -165,11 +165,8 @@ static enum viommu_status handle_unmap(struct viommu *v, const uint8_t *req)
     return vdomain_unmap(v, vd, iova);
 }
 
-/*
- * PROBE has a reply of its own: properties, then the tail. A property area that is too small gets
- * no property (D45), and its tail at the very end, where the driver looks for it.
- */
-static enum viommu_status do_probe(struct viommu *v, const uint8_t *req, bool fits, uint8_t *area)
+static enum viommu_status handle_probe(struct viommu *v, const uint8_t *req, bool fits,
+                                       uint8_t *area)
 {
     const struct endpoint *ep = idmap_get(v->endpoint_ids, le32_load(req + VIOMMU_PROBE_ENDPOINT));
 
@@ -221,12 +218,33 @@ size_t viommu_reply_max(const struct viommu *v)
     return (size_t)v->config.probe_size + VIOMMU_TAIL_SIZE;
 }
 
+/* The status, and the tail's reserved bytes as zeroes (D13). */
+static inline void answer(struct viommu *v, uint8_t type, enum viommu_status status, uint8_t *tail)
+{
+    le32_store(tail, (uint32_t)status);
+    v->counters.requests[type]++;
+    v->counters.status[status]++;
+}
+
+/*
+ * PROBE has a reply of its own: properties, then the tail. A property area that is too small gets
+ * no property (D45), and its tail at the very end, where the driver looks for it.
+ */
+static NOINLINE size_t request_with_properties(struct viommu *v, const uint8_t *req,
+                                               uint64_t writable, uint8_t *reply)
+{
+    size_t full = viommu_reply_max(v);
+    size_t used = writable < full ? (size_t)writable : full;
+
+    memset(reply, 0, used); /* unused properties (D46) */
+    answer(v, req[0], handle_probe(v, req, used == full, reply), reply + used - VIOMMU_TAIL_SIZE);
+    return used;
+}
+
 size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint64_t writable,
                       uint8_t *reply)
 {
     const struct request *request = find_request(v, req, req_len, writable);
-    enum viommu_status status;
-    size_t used;
 
     if (!request) {
         v->counters.requests[0]++;
@@ -234,21 +252,10 @@ size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint
     }
     if (request->handle != handle_unmap)
         unmaps_finish(v);
-    if (request->handle) {
-        used = VIOMMU_TAIL_SIZE;
-        status = request->handle(v, req);
-    } else {
-        size_t full = viommu_reply_max(v);
-
-        used = writable < full ? (size_t)writable : full;
-        memset(reply, 0, used); /* unused properties (D46) */
-        status = do_probe(v, req, used == full, reply);
-    }
-    /* The status, and the tail's reserved bytes as zeroes (D13). */
-    le32_store(reply + used - VIOMMU_TAIL_SIZE, (uint32_t)status);
-    v->counters.requests[req[0]]++;
-    v->counters.status[status]++;
-    return used;
+    if (!request->handle)
+        return request_with_properties(v, req, writable, reply);
+    answer(v, req[0], request->handle(v, req), reply);
+    return VIOMMU_TAIL_SIZE;
 }
 
 void viommu_batch_begin(struct viommu *v)

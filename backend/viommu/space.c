@@ -29,56 +29,51 @@ static void space_unmap(struct viommu *v, struct vspace *space, struct range iov
     space->ops->unmap(space->host, iova, bytes);
 }
 
-/* What the driver wants for the piece that starts at gpa.first, and the piece's guest range. */
-static int source_of(struct viommu *v, const struct vspace *space, struct range gpa, bool write,
-                     struct map_source *source_out, struct range *piece_out)
+/*
+ * Maps the contiguous piece that a mapping begins with, which is mostly all of it: its last address
+ * is in *last_out.
+ */
+static int piece_map(struct viommu *v, struct vspace *space, const struct imap_entry *mapping,
+                     uint64_t *last_out)
 {
+    struct range gpa, iova = mapping->range;
+    struct map_source source = {.type = space->ops->source};
     uint64_t len;
     int r;
 
-    source_out->type = space->ops->source;
-    *piece_out = gpa;
-    if (space->ops->source == MAP_SOURCE_GUEST_FRAME) {
-        source_out->guest_address = gpa.first;
-        return 0;
-    }
-    r = v->space.ops->segment(v->space.ctx, gpa, write, &source_out->hva, &len);
-    if (r < 0)
-        return r;
-    if (!range_from_size(gpa.first, len, piece_out) || !range_contains(gpa, *piece_out))
+    /* Does not wrap: checked when the entry was made. */
+    if (!range_moved(iova, mapping->value, &gpa))
         return -EFAULT;
-    return 0;
+    if (source.type == MAP_SOURCE_GUEST_FRAME) {
+        source.guest_address = gpa.first;
+    } else {
+        r = v->space.ops->segment(v->space.ctx, gpa, (mapping->flags & VIOMMU_MAP_F_WRITE) != 0,
+                                  &source.hva, &len);
+        if (r < 0)
+            return r;
+        /* From one byte to all of them. */
+        if (len - 1 > gpa.last - gpa.first)
+            return -EFAULT;
+        iova.last = iova.first + (len - 1);
+    }
+    v->counters.host_maps++;
+    *last_out = iova.last;
+    return space->ops->map(space->host, iova, &source, prot_of(mapping->flags));
 }
 
 /* Maps an entry in one space, contiguous piece by piece; all or nothing. */
 static int space_map(struct viommu *v, struct vspace *space, const struct imap_entry *entry)
 {
-    bool write = (entry->flags & VIOMMU_MAP_F_WRITE) != 0;
-    unsigned prot = prot_of(entry->flags);
-    struct range iova = entry->range, gpa, piece, part;
-    struct map_source source;
+    struct imap_entry left = *entry;
+    uint64_t last;
     int r;
 
-    /* Does not wrap: checked when the entry was made. */
-    if (!range_moved(iova, entry->value, &gpa))
-        return -EFAULT;
-    for (;;) {
-        r = source_of(v, space, gpa, write, &source, &piece);
-        if (r == 0 && !range_moved(piece, iova.first, &part))
-            r = -EFAULT;
-        if (r < 0)
-            break;
-        v->counters.host_maps++;
-        r = space->ops->map(space->host, part, &source, prot);
-        if (r < 0)
-            break;
-        if (part.last == iova.last)
-            return 0;
-        iova.first = part.last + 1;
-        gpa.first = piece.last + 1;
+    while ((r = piece_map(v, space, &left, &last)) == 0 && last != entry->range.last) {
+        left.value += last - left.range.first + 1;
+        left.range.first = last + 1;
     }
-    if (iova.first != entry->range.first) {
-        struct range done = {entry->range.first, iova.first - 1};
+    if (r < 0 && left.range.first != entry->range.first) {
+        struct range done = {entry->range.first, left.range.first - 1};
 
         space_unmap(v, space, done, range_size(done));
     }

@@ -13,13 +13,10 @@
 
 static const struct range everything = {0, UINT64_MAX};
 
-struct vdomain *vdomain_find(struct viommu *v, uint32_t id)
+struct vdomain *vdomain_search(struct viommu *v, uint32_t id)
 {
-    struct vdomain *vd;
+    struct vdomain *vd = idmap_get(v->vdomains, id);
 
-    if (v->last_vdomain && v->last_vdomain->id == id)
-        return v->last_vdomain;
-    vd = idmap_get(v->vdomains, id);
     if (vd)
         v->last_vdomain = vd;
     return vd;
@@ -91,11 +88,13 @@ static void leave_record(const struct imap_entry *entry, void *ctx)
 
 void unmaps_do(struct viommu *v)
 {
-    struct unmaps todo = v->unmaps;
+    struct unmaps *todo = &v->unmaps;
+    struct vdomain *vd = todo->vd;
 
-    v->unmaps = (struct unmaps){.vd = NULL};
-    spaces_unmap(v, todo.vd, &todo.mapped);
-    forget_mappings(v, todo.vd, todo.iova, unpin_entry);
+    todo->vd = NULL;
+    spaces_unmap(v, vd, &todo->mapped);
+    todo->mapped = (struct extent){.any = false};
+    forget_mappings(v, vd, todo->iova, unpin_entry);
 }
 
 void vdomain_drop(struct viommu *v, struct vdomain *vd)

@@ -122,7 +122,14 @@ static inline bool viommu_agreed(const struct viommu *v, uint64_t feature)
 
 /* --- vdomain.c: vdomains and the mappings in them --------------------------------------------- */
 
-struct vdomain *vdomain_find(struct viommu *v, uint32_t id);
+/* NULL: there is none. Mostly it is the one of the last request. */
+struct vdomain *vdomain_search(struct viommu *v, uint32_t id);
+static inline struct vdomain *vdomain_find(struct viommu *v, uint32_t id)
+{
+    struct vdomain *last = v->last_vdomain;
+
+    return LIKELY(last && last->id == id) ? last : vdomain_search(v, id);
+}
 
 /* Creates an empty vdomain without endpoints; the caller gives it one or drops it. -ENOMEM. */
 MUST_CHECK int vdomain_new(struct viommu *v, uint32_t id, bool bypass, struct vdomain **out);

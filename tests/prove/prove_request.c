@@ -19,7 +19,7 @@ void *idmap_get(const struct idmap *map, uint32_t id)
     return any_bool() ? &any_endpoint : NULL;
 }
 
-struct vdomain *vdomain_find(struct viommu *v, uint32_t id)
+struct vdomain *vdomain_search(struct viommu *v, uint32_t id)
 {
     return any_bool() ? &any_vdomain : NULL;
 }
