@@ -49,7 +49,8 @@ struct msg_start {
     uint32_t number;
     uint32_t pages;     /* leased grant pages */
     const char *config; /* raw text of viommu/config, NULL if absent */
-    bool recover;       /* as the state file beside it says, instead; `recover` follows */
+    bool recover;       /* as the state file beside it says, within the limits of `config`;
+                         * `recover` follows */
 };
 json_t *msg_new_start(uint32_t id, const struct msg_start *s);
 /* -EPROTO; strings and array are borrowed from msg. */

@@ -201,6 +201,22 @@ static int lease_pages(struct sdevice *dev, const struct config_device *config)
     return 0;
 }
 
+/*
+ * What the device was started with, for as long as the worker has successors: a change in the store
+ * waits for the next start. After a restart of ours what is in the store now has to do.
+ */
+static const char *config_for(struct sdevice *dev, bool recover)
+{
+    const char *now = dev->xs->config.text;
+
+    if (recover && dev->config_kept)
+        return dev->config_text;
+    free(dev->config_text);
+    dev->config_text = now ? strdup(now) : NULL;
+    dev->config_kept = !now || dev->config_text;
+    return now;
+}
+
 void sdevice_send_start(struct sdevice *dev, bool recover)
 {
     const struct msg_start start = {
@@ -208,7 +224,7 @@ void sdevice_send_start(struct sdevice *dev, bool recover)
         .domid = dev->domid,
         .number = dev->number,
         .pages = link_pages(dev->link),
-        .config = dev->xs->config.text,
+        .config = config_for(dev, recover),
         .recover = recover,
     };
     int r;
@@ -558,6 +574,7 @@ struct sdevice *sdevice_free(struct sdevice *dev)
         sdevice_drop_state(dev);
     loop_source_free(dev->phase_timer);
     loop_source_free(dev->start_timer);
+    free(dev->config_text);
     free(dev);
     return NULL;
 }

@@ -80,6 +80,9 @@ struct sdevice {
     struct known_endpoint *known;
     uint32_t serial;
 
+    char *config_text; /* of viommu/config when the device was started; NULL: none was there */
+    bool config_kept;  /* the text is known: this supervisor started the device */
+
     int state_fd; /* of the state file; -1: none */
     uint64_t state_size;
     uint32_t state_pages;                      /* leased when it was made */

@@ -380,6 +380,31 @@ static void keep_offer(struct worker *w)
     w->may_recover = true;
 }
 
+static void limit(size_t *value, size_t most, const char *name)
+{
+    if (*value <= most)
+        return;
+    log_warn("state file: %s=%zu, of which %zu are configured", name, *value, most);
+    *value = most;
+}
+
+/* The dead worker may have been in its guest's hands, and have written that it had larger ones. */
+static void keep_limits(struct worker *w, const struct msg_start *start)
+{
+    char text[CONFIG_WHY_SIZE] = "";
+    struct config_device config;
+    struct device_config most;
+
+    if (config_device_parse(start->config, &config, text) < 0) {
+        log_warn("viommu/config: %s; the limits are the default ones", text);
+        config = (struct config_device){.present = 0};
+    }
+    most = make_config(&config, start->pages);
+    limit(&w->config.viommu.max_vdomains, most.viommu.max_vdomains, "max-vdomains");
+    limit(&w->config.viommu.max_faults, most.viommu.max_faults, "max-faults");
+    limit(&w->config.mem.max_windows, most.mem.max_windows, "max-windows");
+}
+
 static int configure(struct worker *w, const struct msg_start *start, char *why, size_t why_size)
 {
     char text[CONFIG_WHY_SIZE] = "";
@@ -397,8 +422,10 @@ static int configure(struct worker *w, const struct msg_start *start, char *why,
     w->given = config;
     w->offered = false;
     w->offer_stale = false;
-    if (start->recover)
+    if (start->recover) {
         keep_offer(w);
+        keep_limits(w, start);
+    }
     return 0;
 }
 
