@@ -34,6 +34,7 @@ struct xs_device {
     enum xenbus_state found_state; /* own state and online when it appeared, for */
     bool found_online;             /* xenbus_event_found() */
     enum xenbus_state own_state;   /* what we wrote last, at first what we found */
+    unsigned unsure_states;        /* bit 1u << state: written, but the reply was lost */
     bool published;                /* we have written viommu-version: it must be there */
     enum xenbus_state fe_state;    /* as last reported to frontend_state */
 
@@ -43,6 +44,12 @@ struct xs_device {
 
     void *user; /* the supervisor's, NULL at first; not touched here */
 };
+
+/* Could our state in the store be one that we have written, as far as we know? */
+static inline bool xs_device_wrote(const struct xs_device *dev, enum xenbus_state state)
+{
+    return state == dev->own_state || (dev->unsure_states >> (unsigned)state & 1u) != 0;
+}
 
 /* NULL: there is none with that id. O(log n). */
 const struct xs_endpoint_node *xs_device_endpoint(const struct xs_device *dev, uint32_t id);

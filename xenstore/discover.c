@@ -365,6 +365,18 @@ static bool was_replaced(const struct xs_device *dev, const struct snapshot_own 
     return dev->published && !own->has_version;
 }
 
+/*
+ * A reply to our own write was lost, and now we see whether it was carried out. The toolstack's 5
+ * differs from ours by the online=0 that libxl writes in the same transaction; where somebody wrote
+ * a mere 5 just then, the device ends as closed as after ours, and its frontend can start over.
+ */
+static void settle_own(struct xs_device *dev, const struct snapshot_own *own)
+{
+    if (xs_device_wrote(dev, own->state))
+        dev->own_state = own->state;
+    dev->unsure_states = 0;
+}
+
 static void report_own(struct discover *d, struct entry *e, const struct snapshot_own *own)
 {
     struct xs_device *dev = &e->dev;
@@ -406,6 +418,7 @@ static int look_known(struct discover *d, struct entry *e)
         return r;
     if (was_replaced(&e->dev, &own))
         return -ESTALE;
+    settle_own(&e->dev, &own);
     r = snapshot_frontend(d->xs, &e->dev, &fe_state);
     if (r == 0)
         r = look_at_admin(d, e, &config_changed, &endpoints_changed);

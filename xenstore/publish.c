@@ -36,7 +36,7 @@ static int read_closing(const struct xsc *xs, uint32_t tx, const struct xs_devic
     if (r < 0 && r != -ENOENT && r != -E2BIG && r != -EINVAL)
         return r;
     *closing_out = (r == 0 && strcmp(text, "0") == 0) ||
-                   (state == XENBUS_CLOSING && dev->own_state != XENBUS_CLOSING);
+                   (state == XENBUS_CLOSING && !xs_device_wrote(dev, XENBUS_CLOSING));
     return 0;
 }
 
@@ -187,8 +187,12 @@ int publish_state(const struct xsc *xs, struct xs_device *dev, enum xenbus_state
         state != XENBUS_CLOSED)
         return -EINVAL;
     r = xsc_transaction(xs, run_job, &job);
-    if (r == 0)
+    if (r == 0) {
         dev->own_state = state;
+        dev->unsure_states = 0;
+    } else if (r == -EIO) {
+        dev->unsure_states |= 1u << (unsigned)state;
+    }
     return r;
 }
 

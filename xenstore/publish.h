@@ -49,7 +49,9 @@ MUST_CHECK int publish_error_clear(const struct xsc *xs, struct xs_device *dev);
 
 /*
  * Our state: XENBUS_INIT_WAIT, _CONNECTED, _CLOSING or _CLOSED (else -EINVAL). Keeps
- * dev->own_state. XENBUS_CLOSING while the toolstack closes: -ECANCELED as well.
+ * dev->own_state. -EIO: it is in the store or not, which the next look finds out
+ * (dev->unsure_states): our own 5 must not be taken for the toolstack's. XENBUS_CLOSING while the
+ * toolstack closes: -ECANCELED as well.
  */
 MUST_CHECK int publish_state(const struct xsc *xs, struct xs_device *dev, enum xenbus_state state);
 

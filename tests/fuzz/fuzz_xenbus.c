@@ -614,6 +614,11 @@ static void step_trouble(struct fuzz_in *in)
     t.f->fail_err = errors[v % ARRAY_SIZE(errors)];
     t.f->fail_op = what % (XS_FAKE_TX_END + 1);
     t.f->fail_at = 1 + v / 8 % 8;
+    /* Only the reply is lost. */
+    if (t.f->fail_op == XS_FAKE_TX_END && t.f->fail_err == -EIO && (v & 0x80)) {
+        t.f->lose_at = t.f->fail_at;
+        t.f->fail_at = 0;
+    }
     if (what >= 192)
         t.f->conflicts = v % 40;
     t.worker_fails = what & 0x20;
@@ -671,6 +676,7 @@ static void one_step(struct fuzz_in *in)
 static void wind_up(void)
 {
     t.f->fail_at = 0;
+    t.f->lose_at = 0;
     t.f->conflicts = 0;
     t.f->drop_events = false;
     t.f->unreadable = NULL;

@@ -376,6 +376,8 @@ static int fake_tx_end(void *ctx, uint32_t tx UNUSED, bool abort)
         free(f->tx_fired[i]);
     }
     f->n_tx_fired = 0;
+    if (f->lose_at > 0 && --f->lose_at == 0)
+        return -EIO;
     return r;
 }
 

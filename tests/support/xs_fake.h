@@ -68,6 +68,7 @@ struct xs_fake {
     enum xs_fake_op fail_op;
     unsigned fail_at;       /* 0: never; counts down */
     bool fail_all;          /* every call fails with fail_err */
+    unsigned lose_at;       /* the end of a transaction, counted down, works but is answered -EIO */
     bool drop_events;       /* events are lost */
     const char *unreadable; /* paths that begin with it: -EACCES */
     unsigned conflicts;     /* so many transactions end with EAGAIN */

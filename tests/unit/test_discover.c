@@ -1099,6 +1099,83 @@ static void another_connection_has_all_watches_and_looks_at_everything(void)
     teardown(&t);
 }
 
+/* The connection is lost with the reply to that write; whatever follows fails, too. */
+static void write_and_lose(struct fixture *t, enum xenbus_state state)
+{
+    t->f->lose_at = 1;
+    UT_EQ((int64_t)publish_state(&t->xs, dev7(t), state), -EIO);
+    t->f->fail_all = true;
+    t->f->fail_err = -EIO;
+    UT_EQ((int64_t)publish_state(&t->xs, dev7(t), XENBUS_CLOSED), -EIO);
+    t->f->fail_all = false;
+    lose_watches(t);
+}
+
+/* Else the device would end for good, where its frontend may start over. */
+static void our_own_5_is_not_the_toolstacks_though_its_reply_was_lost(void)
+{
+    struct fixture t;
+
+    setup_one(&t);
+    UT_EQ(publish_state(&t.xs, dev7(&t), XENBUS_CONNECTED), 0);
+    UT_STR(look(&t), "");
+    write_and_lose(&t, XENBUS_CLOSING);
+    UT_STR(xs_fake_get(t.f, xs_fake_be(B, 7, 0, "state")), "5");
+    UT_EQ(dev7(&t)->own_state, XENBUS_CONNECTED);
+    /* Nor for a write that comes before the look. */
+    UT_EQ(publish_endpoints(&t.xs, dev7(&t), ""), 0);
+    UT_EQ(discover_reconnect(t.d), 0);
+    UT_STR(look(&t), "fe 7/0=1");
+    UT_EQ(dev7(&t)->own_state, XENBUS_CLOSING);
+    UT_EQ(publish_state(&t.xs, dev7(&t), XENBUS_CLOSED), 0);
+    UT_STR(look(&t), "");
+    UT_EQ(t.warnings, 0);
+    /* One that comes later is. */
+    put7(&t, "state", "5");
+    UT_STR(look(&t), "closing 7/0");
+    teardown(&t);
+}
+
+static void the_toolstacks_5_is_told_after_a_lost_reply(void)
+{
+    static const enum xenbus_state ours[] = {XENBUS_CONNECTED, XENBUS_CLOSING};
+
+    for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
+        struct fixture t;
+
+        setup_one(&t);
+        UT_EQ(publish_state(&t.xs, dev7(&t), XENBUS_INIT_WAIT), 0);
+        UT_STR(look(&t), "");
+        write_and_lose(&t, ours[i]);
+        put7(&t, "state", "5");
+        /* libxl always does, and can be told by that when ours was a 5, too. */
+        if (ours[i] == XENBUS_CLOSING)
+            put7(&t, "online", "0");
+        UT_EQ(discover_reconnect(t.d), 0);
+        UT_STR(look(&t), "closing 7/0; fe 7/0=1");
+        teardown(&t);
+    }
+}
+
+/* Nothing was written: what is unsure is forgotten with the look. */
+static void a_5_that_was_never_written_is_not_expected_later(void)
+{
+    struct fixture t;
+
+    setup_one(&t);
+    UT_EQ(publish_state(&t.xs, dev7(&t), XENBUS_CONNECTED), 0);
+    t.f->fail_op = XS_FAKE_TX_END;
+    t.f->fail_at = 1;
+    t.f->fail_err = -EIO;
+    UT_EQ((int64_t)publish_state(&t.xs, dev7(&t), XENBUS_CLOSING), -EIO);
+    UT_EQ(discover_reconnect(t.d), 0);
+    UT_STR(look(&t), "fe 7/0=1");
+    UT_EQ(dev7(&t)->own_state, XENBUS_CONNECTED);
+    put7(&t, "state", "5");
+    UT_STR(look(&t), "closing 7/0");
+    teardown(&t);
+}
+
 static void another_connection_that_is_lost_too_ends_no_device(void)
 {
     static const enum xs_fake_op calls[] = {XS_FAKE_WATCH, XS_FAKE_LIST, XS_FAKE_READ};
@@ -1228,6 +1305,9 @@ int main(int argc, char **argv)
         UT_CASE(a_failed_look_is_repeated),
         UT_CASE(a_lost_connection_is_reported),
         UT_CASE(another_connection_has_all_watches_and_looks_at_everything),
+        UT_CASE(our_own_5_is_not_the_toolstacks_though_its_reply_was_lost),
+        UT_CASE(the_toolstacks_5_is_told_after_a_lost_reply),
+        UT_CASE(a_5_that_was_never_written_is_not_expected_later),
         UT_CASE(another_connection_that_is_lost_too_ends_no_device),
         UT_CASE(the_quota_of_watches_leaves_devices_out_until_there_is_room),
         UT_CASE(frontend_nodes_are_handed_on_as_they_are),
