@@ -124,7 +124,8 @@ static int make_resv_nodes(struct viommu *v, struct endpoint *ep)
 static const char *check_fit(const struct viommu *v, const struct endpoint *ep,
                              uint64_t page_size_mask)
 {
-    if (page_size_mask != 0 && (page_size_mask & -page_size_mask) > viommu_granule(v))
+    /* The lowest bit; of no bits it is 0, and fits. */
+    if ((page_size_mask & -page_size_mask) > viommu_granule(v))
         return "the host's smallest page is larger than the granule";
     if (ep->ops->source == MAP_SOURCE_HANDLE)
         return "the driver maps handles, which guest memory does not have";
@@ -241,7 +242,7 @@ int viommu_adapt(struct viommu *v, const struct viommu_endpoint_config *config,
     if (*why_out)
         return -EINVAL;
     /* Unattached endpoints leave identity first; taking it away cannot fail. */
-    if (!(changed.features & VIOMMU_F_BYPASS_CONFIG) && v->bypass) {
+    if (!(changed.features & VIOMMU_F_BYPASS_CONFIG)) {
         (void)!endpoints_set_identity(v, false);
         changed.bypass = false;
         v->bypass = false;
@@ -266,11 +267,6 @@ int viommu_endpoint_remove(struct viommu *v, uint32_t id)
 static void vdomain_link(struct vdomain *vd, struct endpoint *ep)
 {
     ep->vdomain = vd;
-    ep->prev_in_vdomain = NULL;
-    ep->next_in_vdomain = vd->endpoints;
-    if (vd->endpoints)
-        vd->endpoints->prev_in_vdomain = ep;
-    vd->endpoints = ep;
     vd->n_endpoints++;
     resv_add(&vd->resv, ep->resv_nodes, ep->n_resv);
 }
@@ -285,12 +281,6 @@ static void vdomain_unlink(struct viommu *v, struct endpoint *ep, struct vspace 
 
     if (!vd)
         return;
-    if (ep->prev_in_vdomain)
-        ep->prev_in_vdomain->next_in_vdomain = ep->next_in_vdomain;
-    else
-        vd->endpoints = ep->next_in_vdomain;
-    if (ep->next_in_vdomain)
-        ep->next_in_vdomain->prev_in_vdomain = ep->prev_in_vdomain;
     resv_remove(&vd->resv, ep->resv_nodes, ep->n_resv);
     ep->vdomain = NULL;
     vd->n_endpoints--;

@@ -82,10 +82,9 @@ static int space_map(struct viommu *v, struct vspace *space, const struct imap_e
 
 int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry)
 {
-    int r = 0;
-
     for (struct vspace *space = vd->first_space; space; space = space->next) {
-        r = space_map(v, space, entry);
+        int r = space_map(v, space, entry);
+
         if (r == 0)
             continue;
         for (space = space->prev; space; space = space->prev)

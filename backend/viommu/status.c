@@ -15,20 +15,18 @@ static const struct {
     enum viommu_status status;
 } verdicts[] = {
     {0, VIOMMU_S_OK},
-    {ENOMEM, VIOMMU_S_NOMEM},
-    {ENOSPC, VIOMMU_S_NOMEM},
-    {EDQUOT, VIOMMU_S_NOMEM},
-    {EFAULT, VIOMMU_S_FAULT},
+    {-ENOMEM, VIOMMU_S_NOMEM},
+    {-ENOSPC, VIOMMU_S_NOMEM},
+    {-EDQUOT, VIOMMU_S_NOMEM},
+    {-EFAULT, VIOMMU_S_FAULT},
     /* The endpoint's group or tables are tied to others (D18, D20). */
-    {EBUSY, VIOMMU_S_UNSUPP},
-    {EXDEV, VIOMMU_S_UNSUPP},
-    {EOPNOTSUPP, VIOMMU_S_UNSUPP},
+    {-EBUSY, VIOMMU_S_UNSUPP},
+    {-EXDEV, VIOMMU_S_UNSUPP},
+    {-EOPNOTSUPP, VIOMMU_S_UNSUPP},
 };
 
 enum viommu_status viommu_status_of_errno(int err)
 {
-    if (err < 0)
-        err = -err;
     for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++) {
         if (verdicts[i].err == err)
             return verdicts[i].status;

@@ -187,7 +187,7 @@ enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct ra
     struct unmaps *todo = &v->unmaps;
 
     /* What is left to be done is still in the table: only a range beside it can be judged by it. */
-    if (todo->vd && (todo->vd != vd || !range_adjoins(todo->iova, iova)))
+    if (todo->vd != vd || !range_adjoins(todo->iova, iova))
         unmaps_finish(v);
     /*
      * All or nothing (D37); holes and emptiness are fine (D38). The record goes by the answer: a

@@ -48,7 +48,6 @@ struct vdomain {
     bool bypass;
     struct imap *map; /* IOVA to guest address; flags are MAP flags */
     struct vspace *first_space, *last_space;
-    struct endpoint *endpoints;
     size_t n_endpoints;
     struct resv_node *resv; /* of all its endpoints */
 };
@@ -64,7 +63,6 @@ struct endpoint {
     struct vdomain *vdomain;      /* NULL: unattached */
     struct vspace *space;
     bool identity;
-    struct endpoint *prev_in_vdomain, *next_in_vdomain;
     struct endpoint *prev, *next; /* all endpoints of the device */
 };
 
