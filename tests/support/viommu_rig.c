@@ -80,16 +80,17 @@ int rig_add_soft(struct rig *rig, uint32_t id)
 int rig_send(struct rig *rig, const uint8_t *req, size_t len, uint64_t writable)
 {
     size_t max = viommu_reply_max(rig->v), tail;
-    uint8_t *copy = malloc(len ? len : 1); /* of exact size, for the sanitizers */
+    uint8_t *block = malloc(1 + len), *copy;
     bool clean = true;
 
-    if (!copy)
+    if (!block)
         return -2;
+    copy = block + 1; /* ends with the block, also a request of no bytes: for the sanitizers */
     if (len)
         memcpy(copy, req, len);
     memset(rig->reply, CANARY, sizeof(rig->reply));
     rig->used = viommu_request(rig->v, copy, len, writable, rig->reply);
-    free(copy);
+    free(block);
     UT_TRUE(rig->used <= max && rig->used <= writable);
     for (size_t i = rig->used; i < sizeof(rig->reply); i++)
         clean = clean && rig->reply[i] == CANARY;

@@ -24,6 +24,7 @@ ssize_t __real_getrandom(void *buf, size_t size, unsigned flags);
 ssize_t __wrap_getrandom(void *buf, size_t size, unsigned flags);
 
 static int fail_at = -1; /* so many more succeed; -1: all do */
+static bool fail_once;   /* those behind that one succeed again; else none does */
 static bool refused, no_random;
 static long live; /* blocks; only differences over one operation mean something */
 
@@ -31,6 +32,8 @@ static bool refuse(void)
 {
     if (fail_at == 0) {
         refused = true;
+        if (fail_once)
+            fail_at = -1;
         return true;
     }
     if (fail_at > 0)
@@ -82,17 +85,20 @@ static char *device_dump(void)
 }
 
 /*
- * Runs `op` with its first, second, ... allocation failing, until it gets through with all of them.
- * Each time it answers `answer`, and `dump` shows what it did before. Returns how often it failed.
+ * Runs `op` with its first, second, ... allocation failing, alone and with all behind it, until it
+ * gets through with all of them. Each time it answers `answer`, and `dump` shows what it did
+ * before. Returns how many allocations failed.
  */
 static unsigned fails_everywhere(int (*op)(void), int answer, char *(*dump)(void))
 {
-    for (unsigned n = 0;; n++) {
+    for (unsigned i = 0;; i++) {
+        unsigned n = i / 2;
         char *before = dump(), *after;
         long blocks = live;
         int r;
 
         refused = false;
+        fail_once = i % 2;
         fail_at = (int)n;
         r = op();
         fail_at = -1;
@@ -268,12 +274,42 @@ static void attach_and_map(void)
     rig_stop(&rig);
 }
 
+static uint32_t next_endpoint;
+
+static int add_soft_endpoint(void)
+{
+    return rig_add_soft(&rig, next_endpoint);
+}
+
+/* So many that the indices of endpoints and of vdomains have to grow. */
+static void many_endpoints_and_vdomains(void)
+{
+    unsigned most = 0, least = UINT32_MAX;
+
+    UT_REQUIRE(rig_start(&rig, NULL));
+    for (next_endpoint = 8; next_endpoint < 28; next_endpoint++) {
+        unsigned n;
+
+        UT_TRUE(fails_everywhere(add_soft_endpoint, -ENOMEM, device_dump) >= 3);
+        request_size = rig_build_attach(request, next_endpoint, next_endpoint, 0);
+        n = fails_everywhere(send_request, VIOMMU_S_NOMEM, device_dump);
+        most = n > most ? n : most;
+        least = n < least ? n : least;
+    }
+    UT_TRUE(most > least);
+    rig_stop(&rig);
+}
+
 int main(int argc, char **argv)
 {
     static const struct ut_case cases[] = {
-        UT_CASE(guest_memory), UT_CASE(guest_memory_without_random_numbers),
-        UT_CASE(rings),        UT_CASE(device),
-        UT_CASE(endpoint),     UT_CASE(attach_and_map),
+        UT_CASE(guest_memory),
+        UT_CASE(guest_memory_without_random_numbers),
+        UT_CASE(rings),
+        UT_CASE(device),
+        UT_CASE(endpoint),
+        UT_CASE(attach_and_map),
+        UT_CASE(many_endpoints_and_vdomains),
     };
 
     return ut_main(argc, argv, "no_memory", cases, ARRAY_SIZE(cases));

@@ -312,6 +312,8 @@ static void outside_of_a_batch_each_is_carried_out_alone(void)
     UT_EQ(unmap_page(1, 0), VIOMMU_S_OK);
     UT_EQ(host_unmaps(), 2);
     UT_EQ(viommu_n_mappings(rig.v), 1);
+    viommu_batch_begin(rig.v);
+    viommu_batch_end(rig.v);
     UT_EQ(unmap_page(1, 1), VIOMMU_S_OK);
     UT_EQ(host_unmaps(), 4);
     stop();

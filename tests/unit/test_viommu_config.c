@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include "common/le.h"
+#include "common/log.h"
 #include "tests/support/viommu_rig.h"
 
 #include <errno.h>
@@ -21,8 +22,12 @@ static void sound_configurations_are_accepted(void)
     c.max_vdomains = 0;
     c.max_faults = 0;
     UT_TRUE(viommu_config_check(&c) == NULL);
+    c.probe_size = VIOMMU_PROBE_SIZE_MAX;
+    c.max_faults = SIZE_MAX / sizeof(struct viommu_fault);
+    UT_TRUE(viommu_config_check(&c) == NULL);
     c.features = 0;
     c.input_range = (struct range){5, 4}; /* not offered: not looked at */
+    c.domain_range = (struct range){1ull << 32, 3};
     UT_TRUE(viommu_config_check(&c) == NULL);
 }
 
@@ -104,6 +109,7 @@ static void config_bytes_show_what_was_configured(void)
     c.probe_size = 504;
     c.bypass = true; /* D6 */
     UT_REQUIRE(rig_start(&rig, &c));
+    memset(b, 0xff, sizeof(b));
     viommu_config_bytes(rig.v, b);
     UT_EQ(le64_load(b), 0x40201000);
     UT_EQ(le64_load(b + 8), 0x1000);
@@ -299,6 +305,53 @@ static void host_is_released_before_memory_at_reset_and_removal(void)
     }
 }
 
+/* A reset does not interrupt DMA that needs no driver. */
+static void reset_leaves_unattached_endpoints_where_they_are(void)
+{
+    char *trace;
+
+    UT_REQUIRE(rig_start(&rig, NULL));
+    UT_EQ(viommu_bypass_write(rig.v, 1), 0);
+    UT_EQ(rig_add(&rig, 8, &model_host_ops), 0);
+    rig_trace_begin(&rig);
+    viommu_reset(rig.v);
+    trace = rig_trace_end(&rig);
+    UT_STR(trace, "");
+    free(trace);
+    rig_stop(&rig);
+}
+
+static unsigned log_lines;
+
+static void count_line(enum log_level level, const char *line, void *ctx)
+{
+    (void)level;
+    (void)line;
+    (void)ctx;
+    log_lines++;
+}
+
+/* A guest can reset as often as it likes. */
+static void trouble_at_resets_is_logged_within_a_limit(void)
+{
+    UT_REQUIRE(rig_start(&rig, NULL));
+    log_lines = 0;
+    log_set_sink(count_line, NULL);
+    UT_EQ(viommu_bypass_write(rig.v, 1), 0);
+    UT_EQ(rig_add(&rig, 8, &model_host_ops), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        UT_EQ(viommu_set_features(rig.v, VIOMMU_F_ALL), 0);
+        UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
+        if (i > 0)
+            model_host_fail(&rig.host, HOST_BYPASS_ON, 1, 1, -EIO);
+        viommu_reset(rig.v);
+        UT_EQ(log_lines > 0, i > 0);
+    }
+    UT_TRUE(log_lines < 30);
+    log_set_sink(NULL, NULL);
+    rig_stop(&rig);
+}
+
 /* A host that refuses bypass after a reset leaves the endpoint blocked, never open by mistake. */
 static void endpoint_without_its_bypass_after_reset_is_blocked(void)
 {
@@ -324,10 +377,19 @@ static void host_failures_become_the_documented_verdicts(void)
         int err;
         enum viommu_status status;
     } want[] = {
-        {0, VIOMMU_S_OK},           {-ENOMEM, VIOMMU_S_NOMEM}, {-ENOSPC, VIOMMU_S_NOMEM},
-        {-EDQUOT, VIOMMU_S_NOMEM},  {-EFAULT, VIOMMU_S_FAULT}, {-EBUSY, VIOMMU_S_UNSUPP},
-        {-EXDEV, VIOMMU_S_UNSUPP},  {-EIO, VIOMMU_S_DEVERR},   {-EINVAL, VIOMMU_S_DEVERR},
-        {-EEXIST, VIOMMU_S_DEVERR}, {-12345, VIOMMU_S_DEVERR}, {-ENODEV, VIOMMU_S_DEVERR},
+        {0, VIOMMU_S_OK},
+        {-ENOMEM, VIOMMU_S_NOMEM},
+        {-ENOSPC, VIOMMU_S_NOMEM},
+        {-EDQUOT, VIOMMU_S_NOMEM},
+        {-EFAULT, VIOMMU_S_FAULT},
+        {-EBUSY, VIOMMU_S_UNSUPP},
+        {-EXDEV, VIOMMU_S_UNSUPP},
+        {-EIO, VIOMMU_S_DEVERR},
+        {-EINVAL, VIOMMU_S_DEVERR},
+        {-EEXIST, VIOMMU_S_DEVERR},
+        {-12345, VIOMMU_S_DEVERR},
+        {-ENODEV, VIOMMU_S_DEVERR},
+        {-EOPNOTSUPP, VIOMMU_S_UNSUPP},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(want); i++)
@@ -356,6 +418,8 @@ int main(int argc, char **argv)
         UT_CASE(reset_forgets_everything_but_the_bypass_byte),
         UT_CASE(bypass_byte_is_initial_again_in_a_new_device),
         UT_CASE(host_is_released_before_memory_at_reset_and_removal),
+        UT_CASE(reset_leaves_unattached_endpoints_where_they_are),
+        UT_CASE(trouble_at_resets_is_logged_within_a_limit),
         UT_CASE(endpoint_without_its_bypass_after_reset_is_blocked),
         UT_CASE(host_failures_become_the_documented_verdicts),
     };

@@ -42,6 +42,8 @@ static void expect_misfit(const struct viommu_endpoint_config *config, const cha
 static void misfits_are_refused_with_a_reason(void)
 {
     static const struct viommu_resv overlapping[] = {{{0x1000, 0x2000}, 0}, {{0x2000, 0x2fff}, 0}};
+    static const struct viommu_resv apart[] = {
+        {{0x5000, 0x8fff}, 0}, {{0x1000, 0x1fff}, 0}, {{0x8000, 0x9fff}, 0}};
     static const struct viommu_resv inverted[] = {{{0x2000, 0x1fff}, 0}};
     static const struct viommu_resv two_msi[] = {{{0, 0xfff}, 1}, {{0x2000, 0x2fff}, 1}};
     static const struct viommu_resv subtype[] = {{{0, 0xfff}, 2}};
@@ -51,6 +53,8 @@ static void misfits_are_refused_with_a_reason(void)
     c = endpoint_config(8);
     c.resv = overlapping, c.n_resv = 2;
     expect_misfit(&c, "overlap"); /* D49 */
+    c.resv = apart, c.n_resv = 3;
+    expect_misfit(&c, "overlap");
     c.resv = inverted, c.n_resv = 1;
     expect_misfit(&c, "ends before");
     c.resv = two_msi, c.n_resv = 2;
@@ -68,6 +72,33 @@ static void misfits_are_refused_with_a_reason(void)
     c = endpoint_config(8);
     c.aperture = (struct range){9, 8};
     expect_misfit(&c, "translate");
+    rig_stop(&rig);
+}
+
+static void aperture_outside_of_the_input_range_is_refused(void)
+{
+    struct viommu_config config = VIOMMU_CONFIG_DEFAULT;
+    struct viommu_endpoint_config c = endpoint_config(8);
+
+    config.input_range = (struct range){0x1000, 0xffff};
+    UT_REQUIRE(rig_start(&rig, &config));
+    c.aperture = (struct range){0, 0xfff};
+    expect_misfit(&c, "nothing of the input range");
+    c.aperture = (struct range){0x10000, UINT64_MAX};
+    expect_misfit(&c, "nothing of the input range");
+    rig_stop(&rig);
+}
+
+static void more_regions_than_there_is_memory_are_refused(void)
+{
+    struct viommu_endpoint_config c = endpoint_config(8);
+    const char *why;
+
+    UT_REQUIRE(rig_start(&rig, NULL));
+    c.resv = two_regions, c.n_resv = SIZE_MAX;
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), -ENOMEM);
+    c.n_resv = SIZE_MAX / 2 + 1; /* twice that is nothing */
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), -ENOMEM);
     rig_stop(&rig);
 }
 
@@ -109,6 +140,14 @@ static void more_regions_than_probe_size_holds_are_refused(void)
     c.n_resv = 1;
     UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
     rig_stop(&rig);
+    /* Who cannot be told of them may still not map there. */
+    config.features &= ~VIOMMU_F_PROBE;
+    UT_REQUIRE(rig_start(&rig, &config));
+    c.n_resv = 2;
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
+    UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
+    RIG_REFUSED(&rig, rig_map(&rig, 1, 0x10000, 0x10fff, 0, MAP_R), VIOMMU_S_INVAL);
+    rig_stop(&rig);
 }
 
 static void id_that_is_taken_is_refused_and_any_id_is_legal(void)
@@ -119,8 +158,13 @@ static void id_that_is_taken_is_refused_and_any_id_is_legal(void)
 
     UT_REQUIRE(rig_start(&rig, NULL));
     UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
+    why = "?";
     UT_EQ(viommu_endpoint_add(rig.v, &c, &why), -EEXIST);
-    c.id = 0;
+    UT_TRUE(why == NULL);
+    c.caps = 0; /* it would not fit either */
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), -EEXIST);
+    UT_TRUE(why == NULL);
+    c = endpoint_config(0);
     UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
     UT_EQ(viommu_n_endpoints(rig.v), 2);
     UT_TRUE(viommu_endpoint_next(rig.v, 1, &info));
@@ -159,6 +203,35 @@ static void narrow_aperture_becomes_reserved_regions(void)
     c.resv = &want[1], c.n_resv = 1;
     UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
     expect_resv(want, 3);
+    rig_stop(&rig);
+}
+
+/* Both ends of all addresses, given regions that begin where they do, or none. */
+static void holes_reach_from_the_first_address_to_the_last(void)
+{
+    static const struct viommu_resv want[] = {{{0, 0xffff}, 0}, {{1ull << 48, UINT64_MAX}, 0}};
+    static const struct viommu_resv given[] = {{{0, 0xfff}, 1},
+                                               {{UINT64_MAX - 0xfff, UINT64_MAX}, 0}};
+    static const struct viommu_resv beside[] = {{{0, 0xfff}, 1},
+                                                {{0x1000, 0xffff}, 0},
+                                                {{1ull << 48, UINT64_MAX - 0x1000}, 0},
+                                                {{UINT64_MAX - 0xfff, UINT64_MAX}, 0}};
+    struct viommu_endpoint_config c = endpoint_config(8);
+    const char *why;
+
+    UT_REQUIRE(rig_start(&rig, NULL));
+    c.aperture = (struct range){0x10000, (1ull << 48) - 1};
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
+    expect_resv(want, 2);
+    UT_EQ(viommu_endpoint_remove(rig.v, 8), 0);
+    c.resv = given, c.n_resv = 2;
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
+    expect_resv(beside, 4);
+    UT_EQ(viommu_endpoint_remove(rig.v, 8), 0);
+    c = endpoint_config(8);
+    c.resv = given, c.n_resv = 1;
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
+    expect_resv(given, 1);
     rig_stop(&rig);
 }
 
@@ -374,6 +447,7 @@ static void device_follows_what_an_endpoint_lacks(void)
     UT_EQ(viommu_config(rig.v)->input_range.last, (1ull << 48) - 1);
     /* `bypass` is nothing that a driver could end any more, so it ends here */
     UT_FALSE(viommu_bypass(rig.v));
+    UT_FALSE(viommu_config(rig.v)->bypass);
     UT_EQ(rig_lookup(&rig, 9, 0x1000, false), UINT64_MAX);
     UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
     UT_EQ(viommu_set_features(rig.v, VIOMMU_F_BYPASS_CONFIG), -EINVAL);
@@ -394,6 +468,41 @@ static void device_of_able_endpoints_stays_as_it_is(void)
     UT_EQ(viommu_config(rig.v)->page_size_mask, config.page_size_mask);
     UT_EQ(viommu_config(rig.v)->input_range.last, UINT64_MAX);
     UT_TRUE(viommu_bypass(rig.v));
+    rig_stop(&rig);
+}
+
+/* Where no input range is offered, the aperture becomes reserved regions. */
+static void input_range_that_is_not_offered_stays_everything(void)
+{
+    static const struct viommu_resv want[] = {{{0, 0xffff}, 0}, {{1ull << 48, UINT64_MAX}, 0}};
+    struct viommu_config config = VIOMMU_CONFIG_DEFAULT;
+    struct viommu_endpoint_config c = poor_endpoint();
+    const char *why = NULL;
+
+    config.features &= ~VIOMMU_F_INPUT_RANGE;
+    UT_REQUIRE(rig_start(&rig, &config));
+    viommu_reset(rig.v);
+    UT_EQ(viommu_adapt(rig.v, &c, &why), 0);
+    UT_EQ(viommu_config(rig.v)->input_range.first, 0);
+    UT_EQ(viommu_config(rig.v)->input_range.last, UINT64_MAX);
+    UT_EQ(viommu_endpoint_add(rig.v, &c, &why), 0);
+    expect_resv(want, 2);
+    rig_stop(&rig);
+}
+
+/* `bypass` that the last driver had ended does not come back with a device that lacks it. */
+static void initial_bypass_ends_with_the_feature(void)
+{
+    struct viommu_endpoint_config c = poor_endpoint();
+    const char *why = NULL;
+
+    UT_REQUIRE(start_adaptable(true));
+    UT_EQ(viommu_set_features(rig.v, VIOMMU_F_ALL), 0);
+    UT_EQ(viommu_bypass_write(rig.v, 0), 0);
+    viommu_reset(rig.v);
+    UT_EQ(viommu_adapt(rig.v, &c, &why), 0);
+    UT_FALSE(viommu_bypass(rig.v));
+    UT_FALSE(viommu_config(rig.v)->bypass);
     rig_stop(&rig);
 }
 
@@ -437,6 +546,14 @@ static void device_is_not_adapted_to_nothing(void)
     c.aperture = (struct range){2, 1};
     expect_unadaptable(&c, -EINVAL, "nothing of the input range");
     rig_stop(&rig);
+    config.input_range = (struct range){0x1000, 0xffff};
+    c = poor_endpoint(); /* from 0x10000 */
+    UT_REQUIRE(rig_start(&rig, &config));
+    viommu_reset(rig.v);
+    UT_EQ((int64_t)viommu_adapt(rig.v, &c, &why), -EINVAL);
+    UT_EQ(viommu_config(rig.v)->input_range.last, 0xffff);
+    rig_stop(&rig);
+    config = VIOMMU_CONFIG_DEFAULT;
     config.page_size_mask = 0x1000; /* one size only */
     c = poor_endpoint();
     UT_REQUIRE(rig_start(&rig, &config));
@@ -452,16 +569,21 @@ int main(int argc, char **argv)
 {
     static const struct ut_case cases[] = {
         UT_CASE(misfits_are_refused_with_a_reason),
+        UT_CASE(aperture_outside_of_the_input_range_is_refused),
+        UT_CASE(more_regions_than_there_is_memory_are_refused),
         UT_CASE(driver_of_handles_is_refused),
         UT_CASE(capabilities_matter_only_for_what_is_offered),
         UT_CASE(more_regions_than_probe_size_holds_are_refused),
         UT_CASE(id_that_is_taken_is_refused_and_any_id_is_legal),
         UT_CASE(narrow_aperture_becomes_reserved_regions),
+        UT_CASE(holes_reach_from_the_first_address_to_the_last),
         UT_CASE(aperture_holes_leave_given_regions_alone),
         UT_CASE(add_fails_cleanly_when_the_host_refuses_bypass),
         UT_CASE(removal_detaches_and_makes_the_endpoint_unknown),
         UT_CASE(device_follows_what_an_endpoint_lacks),
         UT_CASE(device_of_able_endpoints_stays_as_it_is),
+        UT_CASE(input_range_that_is_not_offered_stays_everything),
+        UT_CASE(initial_bypass_ends_with_the_feature),
         UT_CASE(device_that_somebody_builds_on_is_not_adapted),
         UT_CASE(device_is_not_adapted_to_nothing),
         UT_CASE(probe_lists_the_regions_and_zeroes_the_rest),

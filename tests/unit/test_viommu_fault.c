@@ -84,6 +84,19 @@ static void contiguous_mappings_make_one_piece(void)
     rig_stop(&rig);
 }
 
+/* Guest memory that ends at 2^64 - 1 is not continued by what begins at 0. */
+static void pieces_do_not_continue_beyond_the_top(void)
+{
+    UT_REQUIRE(start());
+    UT_REQUIRE(
+        model_space_add(&rig.mem, (struct range){UINT64_MAX - 0xfff, UINT64_MAX}, false, false));
+    UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
+    UT_EQ(rig_map(&rig, 1, 0x1000, 0x1fff, UINT64_MAX - 0xfff, MAP_R), VIOMMU_S_OK);
+    UT_EQ(rig_map(&rig, 1, 0x2000, 0x2fff, 0, MAP_R), VIOMMU_S_OK);
+    expect_gpa((struct range){0x1000, 0x2fff}, (struct range){UINT64_MAX - 0xfff, UINT64_MAX});
+    rig_stop(&rig);
+}
+
 static void bypass_translates_to_itself(void)
 {
     UT_REQUIRE(start());
@@ -187,6 +200,27 @@ static void queue_is_bounded_keeps_the_oldest_and_counts_losses(void)
     rig_stop(&rig);
 }
 
+/* Wherever in the ring the queue was: its slots are all there is, also after a reset. */
+static void queue_of_one_works_again_after_a_reset(void)
+{
+    struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
+    struct viommu_fault fault = {.flags = VIOMMU_FAULT_F_ADDRESS, .endpoint = 8, .address = 5};
+    uint8_t out[VIOMMU_FAULT_SIZE];
+
+    c.max_faults = 1;
+    UT_REQUIRE(rig_start(&rig, &c));
+    UT_EQ(rig_add_soft(&rig, 8), 0);
+    UT_TRUE(viommu_report_fault(rig.v, &fault));
+    viommu_reset(rig.v);
+    UT_EQ(viommu_faults_queued(rig.v), 0);
+    fault.address = 6;
+    UT_TRUE(viommu_report_fault(rig.v, &fault));
+    UT_FALSE(viommu_report_fault(rig.v, &fault));
+    UT_TRUE(viommu_fault_peek(rig.v, out));
+    UT_EQ(le64_load(out + 16), 6);
+    rig_stop(&rig);
+}
+
 static void no_queue_at_all_loses_every_report(void)
 {
     struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
@@ -206,12 +240,14 @@ int main(int argc, char **argv)
         UT_CASE(reasons_follow_the_tables),
         UT_CASE(translation_is_exact_to_the_byte),
         UT_CASE(contiguous_mappings_make_one_piece),
+        UT_CASE(pieces_do_not_continue_beyond_the_top),
         UT_CASE(bypass_translates_to_itself),
         UT_CASE(bad_arguments_are_errors),
         UT_CASE(report_has_24_clean_bytes),
         UT_CASE(address_is_zero_when_left_out),
         UT_CASE(report_about_an_unknown_endpoint_is_lost),
         UT_CASE(queue_is_bounded_keeps_the_oldest_and_counts_losses),
+        UT_CASE(queue_of_one_works_again_after_a_reset),
         UT_CASE(no_queue_at_all_loses_every_report),
     };
 

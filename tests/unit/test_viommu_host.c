@@ -2,6 +2,7 @@
 /* The device and a host IOMMU driver: spaces, replay, rollback of everything that can fail. */
 #include <config.h>
 
+#include "common/log.h"
 #include "tests/support/viommu_rig.h"
 
 #include <errno.h>
@@ -53,6 +54,7 @@ static void groups_that_cannot_share_get_a_space_each(void)
     UT_EQ(n_spaces(1), 3);
     fill(1);
     UT_EQ(rig.host.calls[HOST_MAP], 3 * N_REPLAYED);
+    UT_EQ(viommu_counters(rig.v)->host_maps, 3 * N_REPLAYED);
     RIG_CHECK(&rig);
     UT_EQ(rig_detach(&rig, 1, 9), VIOMMU_S_OK);
     UT_EQ(n_spaces(1), 2);
@@ -132,6 +134,23 @@ static void scattered_memory_is_mapped_piece_by_piece(void)
     rig_stop(&rig);
 }
 
+/* Also the very first byte and the very last one. */
+static void replay_leaves_out_no_address(void)
+{
+    struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
+
+    c.page_size_mask = 1;
+    UT_REQUIRE(rig_start(&rig, &c));
+    UT_EQ(rig_add(&rig, 8, &model_host_ops), 0);
+    UT_EQ(rig_add(&rig, 9, &model_host_ops), 0);
+    UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
+    UT_EQ(rig_map(&rig, 1, 0, 0, 5, MAP_RW), VIOMMU_S_OK);
+    UT_EQ(rig_map(&rig, 1, UINT64_MAX, UINT64_MAX, 6, MAP_RW), VIOMMU_S_OK);
+    UT_EQ(rig_attach(&rig, 1, 9, 0), VIOMMU_S_OK);
+    RIG_CHECK(&rig);
+    rig_stop(&rig);
+}
+
 /* --- failures --------------------------------------------------------------------------------- */
 
 /* ARCHITECTURE.md section 8: a failed host map is never reported as OK. Every piece of every space
@@ -185,6 +204,46 @@ static void unreachable_segment_is_undone(void)
         model_space_fail(&rig.mem, SPACE_SEGMENT, n, -EFAULT);
         RIG_REFUSED(&rig, rig_map(&rig, 1, 0, 3 * PAGE - 1, 0, MAP_R), VIOMMU_S_FAULT);
     }
+    rig_stop(&rig);
+}
+
+static uint64_t segment_size;
+
+static int segment_of_any_size(void *ctx, struct range gpa, bool write, void **hva_out,
+                               uint64_t *len_out)
+{
+    int r = model_space_guest(ctx).ops->segment(ctx, gpa, write, hva_out, len_out);
+
+    if (gpa.first == 3 * PAGE)
+        *len_out = segment_size;
+    return r;
+}
+
+/* A piece of guest memory that is not in the mapping is never given to the host. */
+static void segment_that_leaves_the_mapping_is_not_mapped(void)
+{
+    static const uint64_t sizes[] = {0, PAGE + 1, 2 * PAGE, UINT64_MAX};
+    struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
+    struct guest_space space;
+    struct guest_space_ops ops;
+
+    UT_REQUIRE(start(0));
+    rig.v = viommu_free(rig.v);
+    space = model_space_guest(&rig.mem);
+    ops = *space.ops;
+    ops.segment = segment_of_any_size;
+    space.ops = &ops;
+    UT_REQUIRE(viommu_new(&rig.v, &c, &space) == 0);
+    UT_EQ(viommu_set_features(rig.v, VIOMMU_F_ALL), 0);
+    rig.mem.segment_max = PAGE;
+    UT_EQ(rig_add(&rig, 8, &model_host_ops), 0);
+    UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        segment_size = sizes[i];
+        RIG_REFUSED(&rig, rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_FAULT);
+    }
+    segment_size = PAGE;
+    UT_EQ(rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_OK);
     rig_stop(&rig);
 }
 
@@ -291,6 +350,16 @@ static void move_back_needs_no_replay_and_old_state_goes_last(void)
     rig_stop(&rig);
 }
 
+static unsigned log_lines;
+
+static void count_line(enum log_level level, const char *line, void *ctx)
+{
+    (void)level;
+    (void)line;
+    (void)ctx;
+    log_lines++;
+}
+
 /* The host does not even take the endpoint back: blocked, DEVERR, and nothing is left over. */
 static void endpoint_that_nobody_takes_ends_blocked(void)
 {
@@ -302,7 +371,11 @@ static void endpoint_that_nobody_takes_ends_blocked(void)
         if (pass == 1)
             UT_EQ(rig_attach(&rig, 2, 9, 0), VIOMMU_S_OK);
         model_host_fail(&rig.host, HOST_ATTACH, 1, 9, -EIO);
+        log_lines = 0;
+        log_set_sink(count_line, NULL);
         UT_EQ(rig_attach(&rig, 2, 8, 0), VIOMMU_S_DEVERR);
+        log_set_sink(NULL, NULL);
+        UT_EQ(log_lines, 1);
         UT_EQ(rig_lookup(&rig, 8, 0, false), UINT64_MAX);
         UT_FALSE(rig.host.endpoints[0].identity);
         UT_EQ(viommu_n_vdomains(rig.v), pass);
@@ -376,9 +449,11 @@ int main(int argc, char **argv)
         UT_CASE(endpoints_of_one_group_share_its_space),
         UT_CASE(group_that_is_elsewhere_is_unsupp),
         UT_CASE(scattered_memory_is_mapped_piece_by_piece),
+        UT_CASE(replay_leaves_out_no_address),
         UT_CASE(failed_host_map_is_undone_everywhere),
         UT_CASE(rollback_of_a_map_runs_in_reverse),
         UT_CASE(unreachable_segment_is_undone),
+        UT_CASE(segment_that_leaves_the_mapping_is_not_mapped),
         UT_CASE(full_host_is_nomem),
         UT_CASE(refused_first_attach_leaves_nothing),
         UT_CASE(replay_is_undone_at_every_mapping),

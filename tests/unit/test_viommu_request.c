@@ -176,6 +176,51 @@ static void used_length_is_full_for_every_refusal(void)
     rig_stop(&rig);
 }
 
+/* viommu_request_pins: every MAP that pins, with what it pins, and nothing else */
+static void pins_are_told_ahead(void)
+{
+    static const struct {
+        uint64_t first, last, phys;
+        uint32_t flags;
+        bool pins;
+    } maps[] = {
+        {PAGE, 3 * PAGE - 1, 5 * PAGE, MAP_R, true},
+        {PAGE, 3 * PAGE - 1, 5 * PAGE, MAP_W, true},
+        {PAGE, 3 * PAGE - 1, 5 * PAGE, MAP_RW | VIOMMU_MAP_F_MMIO, true},
+        {PAGE, 3 * PAGE - 1, 5 * PAGE, 0, false}, /* A9 */
+        {PAGE, 3 * PAGE - 1, 5 * PAGE, MAP_R | 8, false},
+        {3 * PAGE, 3 * PAGE - 1, 5 * PAGE, MAP_R, false},
+        {5 * PAGE, 3 * PAGE - 1, 0, MAP_R, false},
+        {PAGE + 1, 3 * PAGE - 1, 5 * PAGE, MAP_R, false},
+        {PAGE, 3 * PAGE, 5 * PAGE, MAP_R, false},
+        {PAGE, 3 * PAGE - 1, 5 * PAGE + 1, MAP_R, false},
+        {PAGE, 3 * PAGE - 1, 5 * PAGE + PAGE / 2, MAP_R, false},
+        {0, 3 * PAGE - 1, 5 * PAGE, MAP_R, false}, /* outside the input range */
+        {PAGE, 3 * PAGE - 1, UINT64_MAX - PAGE + 1, MAP_R, false},
+    };
+    struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
+    uint8_t req[VIOMMU_REQ_MAX];
+    struct range gpa;
+    bool write;
+
+    c.input_range = (struct range){PAGE, UINT64_MAX};
+    UT_REQUIRE(rig_start(&rig, &c));
+    for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+        size_t n = rig_build_map(req, 1, maps[i].first, maps[i].last, maps[i].phys, maps[i].flags);
+
+        UT_EQ(viommu_request_pins(rig.v, req, n, &gpa, &write), maps[i].pins);
+        if (!maps[i].pins)
+            continue;
+        UT_EQ(gpa.first, maps[i].phys);
+        UT_EQ(gpa.last, maps[i].phys + 2 * PAGE - 1);
+        UT_EQ(write, (maps[i].flags & MAP_W) != 0);
+        UT_FALSE(viommu_request_pins(rig.v, req, n - 1, &gpa, &write));
+        req[0] = VIOMMU_T_UNMAP;
+        UT_FALSE(viommu_request_pins(rig.v, req, n, &gpa, &write));
+    }
+    rig_stop(&rig);
+}
+
 int main(int argc, char **argv)
 {
     static const struct ut_case cases[] = {
@@ -188,6 +233,7 @@ int main(int argc, char **argv)
         UT_CASE(attach_works_without_probe),
         UT_CASE(requests_and_verdicts_are_counted),
         UT_CASE(used_length_is_full_for_every_refusal),
+        UT_CASE(pins_are_told_ahead),
     };
 
     return ut_main(argc, argv, "viommu_request", cases, ARRAY_SIZE(cases));

@@ -63,10 +63,36 @@ static size_t depth(const struct resv_node *t)
     return 1 + (left > right ? left : right);
 }
 
+/*
+ * What resv.c says of a tree: in order of addresses, a heap by priority (or it may become a list),
+ * and each node knows the highest end below it, no more and no less: too low hides regions, too
+ * high leads a search into the wrong branch.
+ */
+static bool is_sound(const struct resv_node *t)
+{
+    uint64_t max_last;
+
+    if (!t)
+        return true;
+    max_last = t->range.last;
+    for (int side = 0; side < 2; side++) {
+        const struct resv_node *child = side ? t->right : t->left;
+
+        if (!child)
+            continue;
+        if (child->max_last > max_last)
+            max_last = child->max_last;
+        if (child->priority > t->priority || !is_sound(child) ||
+            (side ? child->range.first < t->range.first : child->range.first > t->range.first))
+            return false;
+    }
+    return t->max_last == max_last;
+}
+
 static void tree_says_what_a_list_says(void)
 {
     struct resv_node *tree = NULL;
-    size_t yes = 0, wrong = 0;
+    size_t yes = 0, wrong = 0, unsound = 0;
 
     make_nodes();
     for (unsigned step = 0; step < 2000; step++) {
@@ -77,6 +103,7 @@ static void tree_says_what_a_list_says(void)
         else
             resv_add(&tree, &nodes[g * N_EACH], N_EACH);
         present[g] = !present[g];
+        unsound += !is_sound(tree);
         for (unsigned i = 0; i < 8; i++) {
             uint64_t first = next_random() % 100040;
             struct range r = {first, first + next_random() % 30};
@@ -89,6 +116,7 @@ static void tree_says_what_a_list_says(void)
                  naive_overlaps((struct range){UINT64_MAX, UINT64_MAX});
     }
     UT_EQ(wrong, 0);
+    UT_EQ(unsound, 0);
     UT_TRUE(yes > 1000 && yes < 15000); /* the questions were worth asking */
     for (size_t g = 0; g < N_GROUPS; g++) {
         if (present[g])
@@ -150,11 +178,32 @@ static void regions_count_while_an_endpoint_that_has_them_is_attached(void)
     rig_stop(&rig);
 }
 
+/* Of a real endpoint, too: the device draws the priorities that keep the tree shallow. */
+static void tree_of_an_endpoint_with_many_regions_is_shallow(void)
+{
+    static struct viommu_resv resv[2000];
+    struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
+    struct vdomain *vd;
+
+    c.probe_size = 48000;
+    UT_REQUIRE(rig_start(&rig, &c));
+    for (size_t i = 0; i < ARRAY_SIZE(resv); i++)
+        resv[i].range = (struct range){i * PAGE, i * PAGE + PAGE - 1};
+    UT_EQ(rig_add_resv(&rig, 8, &soft_iommu_ops, resv, ARRAY_SIZE(resv)), 0);
+    UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
+    vd = vdomain_find(rig.v, 1);
+    UT_REQUIRE(vd != NULL);
+    UT_TRUE(is_sound(vd->resv));
+    UT_TRUE(depth(vd->resv) < 40);
+    rig_stop(&rig);
+}
+
 int main(int argc, char **argv)
 {
     static const struct ut_case cases[] = {
         UT_CASE(tree_says_what_a_list_says),
         UT_CASE(tree_stays_shallow_even_if_regions_come_in_order),
+        UT_CASE(tree_of_an_endpoint_with_many_regions_is_shallow),
         UT_CASE(regions_count_while_an_endpoint_that_has_them_is_attached),
     };
 

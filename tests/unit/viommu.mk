@@ -13,7 +13,7 @@ VIOMMU_TESTS = tests/unit/test_wire tests/unit/test_viommu_config \
 	tests/unit/test_viommu_endpoint tests/unit/test_viommu_request \
 	tests/unit/test_viommu_attach tests/unit/test_viommu_map tests/unit/test_viommu_unmap \
 	tests/unit/test_viommu_host tests/unit/test_viommu_resv tests/unit/test_viommu_fault tests/unit/test_viommu_model \
-	tests/unit/test_viommu_batch \
+	tests/unit/test_viommu_batch tests/unit/test_viommu_record \
 	tests/unit/test_soft
 check_PROGRAMS += $(VIOMMU_TESTS)
 TESTS += $(VIOMMU_TESTS)
@@ -45,6 +45,8 @@ tests_unit_test_viommu_model_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_viommu_model_LDADD = $(VIOMMU_TEST_LIBS)
 tests_unit_test_viommu_batch_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_viommu_batch_LDADD = $(VIOMMU_TEST_LIBS)
+tests_unit_test_viommu_record_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_test_viommu_record_LDADD = $(VIOMMU_TEST_LIBS)
 tests_unit_test_soft_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 tests_unit_test_soft_LDADD = $(VIOMMU_TEST_LIBS)
 
