@@ -177,7 +177,7 @@ int imap_insert(struct imap *map, const struct imap_entry *entry)
 
 /* The first entry that overlaps `r`, whose first address belongs to this leaf, `pos` keys of which
  * are below it. */
-static struct cursor first_from(const struct leaf *leaf, unsigned pos, struct range r)
+static inline struct cursor first_from(const struct leaf *leaf, unsigned pos, struct range r)
 {
     const struct leaf *prev = leaf->prev;
 
@@ -221,7 +221,7 @@ bool imap_lookup(const struct imap *map, uint64_t addr, struct imap_entry *out)
 }
 
 /* Does no entry lie partly in `r`, of which `first` is the first? */
-static bool splits_none(const struct imap *map, struct cursor first, struct range r)
+static inline bool splits_none(const struct imap *map, struct cursor first, struct range r)
 {
     uint64_t last;
 

@@ -29,9 +29,9 @@ static int space_check(void *ctx, struct range gpa, bool write)
     return gmem_check_quick(ctx, gpa, write);
 }
 
-static int space_pin(void *ctx, struct range gpa, bool write)
+static int space_pin(void *ctx, struct range gpa, bool write, struct guest_piece *first_out)
 {
-    return gmem_pin(ctx, gpa, write);
+    return gmem_pin_segment(ctx, gpa, write, &first_out->hva, &first_out->bytes);
 }
 
 static void space_unpin(void *ctx, struct range gpa, bool write)
@@ -39,9 +39,9 @@ static void space_unpin(void *ctx, struct range gpa, bool write)
     gmem_unpin(ctx, gpa, write);
 }
 
-static int space_segment(void *ctx, struct range gpa, bool write, void **hva_out, uint64_t *len_out)
+static int space_segment(void *ctx, struct range gpa, bool write, struct guest_piece *out)
 {
-    return gmem_segment(ctx, gpa, write, hva_out, len_out);
+    return gmem_segment(ctx, gpa, write, &out->hva, &out->bytes);
 }
 
 static int space_read(void *ctx, uint64_t gpa, void *buf, size_t len)

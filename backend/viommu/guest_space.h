@@ -14,6 +14,12 @@
 
 #include <stddef.h>
 
+/* Guest memory that is contiguous in this process' addresses. */
+struct guest_piece {
+    void *hva;
+    uint64_t bytes; /* > 0 */
+};
+
 struct guest_space_ops {
     /*
      * Could every byte of `gpa` be this guest's memory, writable if `write`? Only looks at
@@ -24,8 +30,9 @@ struct guest_space_ops {
     /*
      * Makes `gpa` reachable until unpin, all or nothing: 0, -EFAULT (not the guest's, or read-only
      * and `write`), -ENOMEM (a limit or the budget), another -errno for a failure of the host.
+     * *first_out is the piece that begins at gpa.first, as segment says it.
      */
-    int (*pin)(void *ctx, struct range gpa, bool write);
+    int (*pin)(void *ctx, struct range gpa, bool write, struct guest_piece *first_out);
 
     /*
      * Ends one pin of exactly this range and access. When it was the last pin of a grant window,
@@ -34,10 +41,10 @@ struct guest_space_ops {
     void (*unpin)(void *ctx, struct range gpa, bool write);
 
     /*
-     * The contiguous piece of a pinned range that starts at gpa.first, in this process' addresses:
-     * *len_out bytes (at most the range's size) at *hva_out. 0, or -EFAULT if it is not pinned.
+     * The piece of a pinned range that begins at gpa.first, at most the range's size. 0, or -EFAULT
+     * if it is not pinned.
      */
-    int (*segment)(void *ctx, struct range gpa, bool write, void **hva_out, uint64_t *len_out);
+    int (*segment)(void *ctx, struct range gpa, bool write, struct guest_piece *out);
 
     /*
      * Copies between `buf` and guest memory, pinned or not. All or nothing is not promised:

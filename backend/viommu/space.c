@@ -29,61 +29,77 @@ static void space_unmap(struct viommu *v, struct vspace *space, struct range iov
     space->ops->unmap(space->host, iova, bytes);
 }
 
-/*
- * Maps the contiguous piece that a mapping begins with, which is mostly all of it: its last address
- * is in *last_out.
- */
-static int piece_map(struct viommu *v, struct vspace *space, const struct imap_entry *mapping,
-                     uint64_t *last_out)
+/* The piece of an entry's memory that begins behind `iova`. */
+static int piece_behind(struct viommu *v, const struct imap_entry *entry, uint64_t iova,
+                        struct guest_piece *out)
 {
-    struct range gpa, iova = mapping->range;
-    struct map_source source = {.type = space->ops->source};
-    uint64_t len;
-    int r;
+    bool write = (entry->flags & VIOMMU_MAP_F_WRITE) != 0;
+    struct range rest = {iova, entry->range.last}, gpa;
 
     /* Does not wrap: checked when the entry was made. */
-    if (!range_moved(iova, mapping->value, &gpa))
+    if (!range_moved(rest, entry->value + (iova - entry->range.first), &gpa))
         return -EFAULT;
-    if (source.type == MAP_SOURCE_GUEST_FRAME) {
-        source.guest_address = gpa.first;
-    } else {
-        r = v->space.ops->segment(v->space.ctx, gpa, (mapping->flags & VIOMMU_MAP_F_WRITE) != 0,
-                                  &source.hva, &len);
-        if (r < 0)
-            return r;
-        /* From one byte to all of them. */
-        if (len - 1 > gpa.last - gpa.first)
-            return -EFAULT;
-        iova.last = iova.first + (len - 1);
-    }
-    v->counters.host_maps++;
-    *last_out = iova.last;
-    return space->ops->map(space->host, iova, &source, prot_of(mapping->flags));
+    return v->space.ops->segment(v->space.ctx, gpa, write, out);
 }
 
-/* Maps an entry in one space, contiguous piece by piece; all or nothing. */
-static int space_map(struct viommu *v, struct vspace *space, const struct imap_entry *entry)
+static int part_map(struct viommu *v, const struct vspace *space, struct range iova,
+                    const struct map_source *source, uint32_t flags)
 {
-    struct imap_entry left = *entry;
-    uint64_t last;
+    v->counters.host_maps++;
+    return space->ops->map(space->host, iova, source, prot_of(flags));
+}
+
+/* The same for one piece of memory after another, the first of which is known; all or nothing. */
+static int parts_map(struct viommu *v, struct vspace *space, const struct imap_entry *entry,
+                     const struct guest_piece *first)
+{
+    struct guest_piece piece = *first;
+    struct range part = entry->range;
     int r;
 
-    while ((r = piece_map(v, space, &left, &last)) == 0 && last != entry->range.last) {
-        left.value += last - left.range.first + 1;
-        left.range.first = last + 1;
+    for (;;) {
+        const struct map_source source = {.type = MAP_SOURCE_HVA, .hva = piece.hva};
+
+        r = -EFAULT;
+        if (piece.bytes - 1 > entry->range.last - part.first)
+            break;
+        part.last = part.first + (piece.bytes - 1);
+        r = part_map(v, space, part, &source, entry->flags);
+        if (r < 0 || part.last == entry->range.last)
+            break;
+        part.first = part.last + 1;
+        r = piece_behind(v, entry, part.first, &piece);
+        if (r < 0)
+            break;
     }
-    if (r < 0 && left.range.first != entry->range.first) {
-        struct range done = {entry->range.first, left.range.first - 1};
+    if (r < 0 && part.first != entry->range.first) {
+        struct range done = {entry->range.first, part.first - 1};
 
         space_unmap(v, space, done, range_size(done));
     }
     return r;
 }
 
-int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry)
+/* Maps an entry, whose memory begins with the piece `first`, in one space. */
+static int space_map(struct viommu *v, struct vspace *space, const struct imap_entry *entry,
+                     const struct guest_piece *first)
+{
+    struct map_source source = {.type = space->ops->source};
+
+    if (source.type == MAP_SOURCE_GUEST_FRAME)
+        source.guest_address = entry->value;
+    else if (first->bytes == range_size(entry->range))
+        source.hva = first->hva;
+    else
+        return parts_map(v, space, entry, first);
+    return part_map(v, space, entry->range, &source, entry->flags);
+}
+
+int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry,
+               const struct guest_piece *first)
 {
     for (struct vspace *space = vd->first_space; space; space = space->next) {
-        int r = space_map(v, space, entry);
+        int r = space_map(v, space, entry, first);
 
         if (r == 0)
             continue;
@@ -136,8 +152,13 @@ struct replay {
 static int replay_entry(const struct imap_entry *entry, void *ctx)
 {
     const struct replay *replay = ctx;
+    struct guest_piece first;
+    int r;
 
-    return mapping_has_access(entry->flags) ? space_map(replay->v, replay->space, entry) : 0;
+    if (!mapping_has_access(entry->flags))
+        return 0;
+    r = piece_behind(replay->v, entry, entry->range.first, &first);
+    return r < 0 ? r : space_map(replay->v, replay->space, entry, &first);
 }
 
 /*

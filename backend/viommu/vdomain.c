@@ -148,6 +148,7 @@ enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd, const struc
     bool write = (entry->flags & VIOMMU_MAP_F_WRITE) != 0;
     bool access = mapping_has_access(entry->flags);
     enum viommu_status status;
+    struct guest_piece first;
     struct range gpa;
     int r;
 
@@ -162,10 +163,10 @@ enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd, const struc
     if (r < 0)
         return r == -EEXIST ? VIOMMU_S_INVAL /* D28 */ : viommu_status_of_errno(r);
     if (access) {
-        r = v->space.ops->pin(v->space.ctx, gpa, write);
+        r = v->space.ops->pin(v->space.ctx, gpa, write, &first);
         if (r < 0)
             goto undo_insert;
-        r = spaces_map(v, vd, entry);
+        r = spaces_map(v, vd, entry, &first);
         if (r < 0)
             goto undo_pin;
     }

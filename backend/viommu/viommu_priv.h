@@ -163,8 +163,12 @@ static inline bool mapping_has_access(uint32_t flags)
     return (flags & (VIOMMU_MAP_F_READ | VIOMMU_MAP_F_WRITE)) != 0;
 }
 
-/* Maps an entry in every space of the vdomain, or in none: 0 or -errno of the host. */
-MUST_CHECK int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry);
+/*
+ * Maps an entry, whose memory begins with the piece `first`, in every space of the vdomain, or in
+ * none: 0 or -errno of the host.
+ */
+MUST_CHECK int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry,
+                          const struct guest_piece *first);
 
 /* Removes what the host has mapped of some entries, and nothing else is in it, from every space. */
 void spaces_unmap(struct viommu *v, const struct vdomain *vd, const struct extent *mapped);

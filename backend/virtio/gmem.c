@@ -274,24 +274,26 @@ static NOINLINE int pin_any(struct gmem *m, struct range gpa, bool write)
                                     : pin_frames(m, first, last, write);
 }
 
-/* The window of the grant map that serves such a pin of the whole range alone, or NULL. */
+/*
+ * The window of the grant map that serves a pin of the whole range alone, or NULL. It could not be
+ * there if the map did not have its pages.
+ */
 static inline struct window *window_of_pin(const struct gmem *m, struct range gpa, bool write)
 {
+    uint64_t first = gmem_frame(gpa.first), last = gmem_frame(gpa.last);
     struct window *w;
 
-    if (gmem_is_grant(gpa.first | gpa.last))
+    if (gmem_is_grant(gpa.first) || !range_valid(gpa) || last - first >= m->limits.max_pin_pages)
         return NULL;
-    w = window_of_frame(m, gmem_frame(gpa.first), write);
-    return w && gmem_frame(gpa.last) <= w->last ? w : NULL;
+    w = window_of_frame(m, first, write);
+    return w && last <= w->last ? w : NULL;
 }
 
 int gmem_pin(struct gmem *m, struct range gpa, bool write)
 {
     struct window *w = window_of_pin(m, gpa, write);
 
-    /* It could not be there if the map did not have its pages. */
-    if (UNLIKELY(!w || !range_valid(gpa) ||
-                 gmem_frame(gpa.last) - gmem_frame(gpa.first) >= m->limits.max_pin_pages))
+    if (!w)
         return pin_any(m, gpa, write);
     window_pin(m, w);
     return 0;
@@ -348,6 +350,28 @@ int gmem_segment(struct gmem *m, struct range gpa, bool write, void **hva_out, u
         return -EFAULT;
     *hva_out = window_at(w, gpa.first);
     *len_out = gmem_min(window_bytes_from(w, gpa.first) - 1, gpa.last - gpa.first) + 1;
+    return 0;
+}
+
+static NOINLINE int pin_segment_any(struct gmem *m, struct range gpa, bool write, void **hva_out,
+                                    uint64_t *len_out)
+{
+    int r = pin_any(m, gpa, write);
+
+    /* What is pinned has a first piece. */
+    return r < 0 ? r : gmem_segment(m, gpa, write, hva_out, len_out);
+}
+
+int gmem_pin_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
+                     uint64_t *len_out)
+{
+    struct window *w = window_of_pin(m, gpa, write);
+
+    if (UNLIKELY(!w))
+        return pin_segment_any(m, gpa, write, hva_out, len_out);
+    *hva_out = window_at(w, gpa.first);
+    *len_out = gpa.last - gpa.first + 1;
+    window_pin(m, w);
     return 0;
 }
 

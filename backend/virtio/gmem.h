@@ -73,6 +73,8 @@ MUST_CHECK int gmem_pin(struct gmem *m, struct range gpa, bool write);
 void gmem_unpin(struct gmem *m, struct range gpa, bool write);
 MUST_CHECK int gmem_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
                             uint64_t *len_out);
+MUST_CHECK int gmem_pin_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
+                                uint64_t *len_out); /* both at once */
 /* Copies; an unpinned grant address is reached by grant copy or for the time of the call. */
 MUST_CHECK int gmem_read(struct gmem *m, uint64_t gpa, void *buf, size_t len);
 MUST_CHECK int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len);

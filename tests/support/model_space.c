@@ -93,7 +93,17 @@ static int space_check(void *ctx, struct range gpa, bool write)
     return r < 0 ? r : reachable(s, gpa, write);
 }
 
-static int space_pin(void *ctx, struct range gpa, bool write)
+/* Up to the end of the region, or of what shall be contiguous. */
+static struct guest_piece piece_at(const struct model_space *s, struct range gpa)
+{
+    struct range piece = range_intersect(gpa, find(s, gpa.first)->gpa);
+
+    if (s->segment_max && piece.last / s->segment_max != piece.first / s->segment_max)
+        piece.last = (piece.first / s->segment_max + 1) * s->segment_max - 1;
+    return (struct guest_piece){model_space_hva(s, gpa.first), range_size(piece)};
+}
+
+static int space_pin(void *ctx, struct range gpa, bool write, struct guest_piece *first_out)
 {
     struct model_space *s = ctx;
     int r = enter(s, SPACE_PIN);
@@ -112,6 +122,7 @@ static int space_pin(void *ctx, struct range gpa, bool write)
         s->pins_room = room;
     }
     s->pins[s->n_pins++] = (struct model_pin){gpa, write};
+    *first_out = piece_at(s, gpa);
     trace(s, "pin", gpa, write);
     return 0;
 }
@@ -141,12 +152,11 @@ static void space_unpin(void *ctx, struct range gpa, bool write)
     *pin = s->pins[--s->n_pins];
 }
 
-static int space_segment(void *ctx, struct range gpa, bool write, void **hva_out, uint64_t *len_out)
+static int space_segment(void *ctx, struct range gpa, bool write, struct guest_piece *out)
 {
     struct model_space *s = ctx;
     int r = enter(s, SPACE_SEGMENT);
     bool pinned = false;
-    struct range piece;
 
     if (r < 0)
         return r;
@@ -156,11 +166,7 @@ static int space_segment(void *ctx, struct range gpa, bool write, void **hva_out
         s->complaint = s->complaint ? s->complaint : "segment of what is not pinned";
         return -EFAULT;
     }
-    piece = range_intersect(gpa, find(s, gpa.first)->gpa);
-    if (s->segment_max && piece.last / s->segment_max != piece.first / s->segment_max)
-        piece.last = (piece.first / s->segment_max + 1) * s->segment_max - 1;
-    *hva_out = model_space_hva(s, gpa.first);
-    *len_out = range_size(piece);
+    *out = piece_at(s, gpa);
     return 0;
 }
 

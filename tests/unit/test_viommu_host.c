@@ -200,22 +200,30 @@ static void unreachable_segment_is_undone(void)
     rig.mem.segment_max = PAGE;
     UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
     UT_EQ(rig_attach(&rig, 1, 9, 0), VIOMMU_S_OK);
-    for (unsigned n = 1; n <= 6; n++) {
+    /* The first of the three pieces comes with the pin, for both spaces. */
+    for (unsigned n = 1; n <= 4; n++) {
         model_space_fail(&rig.mem, SPACE_SEGMENT, n, -EFAULT);
         RIG_REFUSED(&rig, rig_map(&rig, 1, 0, 3 * PAGE - 1, 0, MAP_R), VIOMMU_S_FAULT);
     }
     rig_stop(&rig);
 }
 
-static uint64_t segment_size;
+static uint64_t pin_size, segment_size;
 
-static int segment_of_any_size(void *ctx, struct range gpa, bool write, void **hva_out,
-                               uint64_t *len_out)
+static int pin_of_any_size(void *ctx, struct range gpa, bool write, struct guest_piece *first_out)
 {
-    int r = model_space_guest(ctx).ops->segment(ctx, gpa, write, hva_out, len_out);
+    int r = model_space_guest(ctx).ops->pin(ctx, gpa, write, first_out);
+
+    first_out->bytes = pin_size;
+    return r;
+}
+
+static int segment_of_any_size(void *ctx, struct range gpa, bool write, struct guest_piece *out)
+{
+    int r = model_space_guest(ctx).ops->segment(ctx, gpa, write, out);
 
     if (gpa.first == 3 * PAGE)
-        *len_out = segment_size;
+        out->bytes = segment_size;
     return r;
 }
 
@@ -223,6 +231,7 @@ static int segment_of_any_size(void *ctx, struct range gpa, bool write, void **h
 static void segment_that_leaves_the_mapping_is_not_mapped(void)
 {
     static const uint64_t sizes[] = {0, PAGE + 1, 2 * PAGE, UINT64_MAX};
+    static const uint64_t pins[] = {0, 2 * PAGE + 1, 3 * PAGE, UINT64_MAX};
     struct viommu_config c = VIOMMU_CONFIG_DEFAULT;
     struct guest_space space;
     struct guest_space_ops ops;
@@ -231,6 +240,7 @@ static void segment_that_leaves_the_mapping_is_not_mapped(void)
     rig.v = viommu_free(rig.v);
     space = model_space_guest(&rig.mem);
     ops = *space.ops;
+    ops.pin = pin_of_any_size;
     ops.segment = segment_of_any_size;
     space.ops = &ops;
     UT_REQUIRE(viommu_new(&rig.v, &c, &space) == 0);
@@ -238,11 +248,17 @@ static void segment_that_leaves_the_mapping_is_not_mapped(void)
     rig.mem.segment_max = PAGE;
     UT_EQ(rig_add(&rig, 8, &model_host_ops), 0);
     UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
+    pin_size = PAGE;
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         segment_size = sizes[i];
         RIG_REFUSED(&rig, rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_FAULT);
     }
     segment_size = PAGE;
+    for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
+        pin_size = pins[i];
+        RIG_REFUSED(&rig, rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_FAULT);
+    }
+    pin_size = PAGE;
     UT_EQ(rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_OK);
     rig_stop(&rig);
 }
