@@ -310,6 +310,18 @@ static size_t visit_within(struct cursor c, uint64_t last,
     return n;
 }
 
+/* Would a leaf with `n` entries left have nothing to be mended (imap_cut.c)? Never if it is empty.
+ */
+static bool is_well_filled(const struct imap *map, const struct leaf *leaf, size_t n)
+{
+    const struct leaf *prev = leaf->prev, *next = leaf->next;
+
+    if (n >= LEAF_LOW || map->height == 0)
+        return n > 0;
+    return n >= LEAF_POOR && !(prev && prev->n + n <= LEAF_MERGE_MAX) &&
+           !(next && next->n + n <= LEAF_MERGE_MAX);
+}
+
 size_t imap_remove_within(struct imap *map, struct range r,
                           void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
 {
@@ -333,7 +345,7 @@ size_t imap_remove_within(struct imap *map, struct range r,
         return 0;
     map->expected = pos;
     /* Most removals take an entry out of one leaf that stays well filled. */
-    if (n <= leaf->n - pos && leaf->n - n >= LEAF_LOW)
+    if (n <= leaf->n - pos && is_well_filled(map, leaf, leaf->n - n))
         imap_leaf_cut(leaf, pos, pos + (unsigned)n);
     else
         imap_cut_keys(map, (struct range){first_key, last_key});

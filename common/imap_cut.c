@@ -13,15 +13,6 @@
 
 #include "common/imap_priv.h"
 
-/*
- * A merge leaves an eighth free, or the next insert would split again. A node that cannot be
- * merged takes from its neighbour only when it is nearly empty: then both end up far from LOW.
- */
-#define LEAF_MERGE_MAX  (LEAF_CAP - LEAF_CAP / 8)
-#define LEAF_POOR       (LEAF_CAP / 4 + 1)
-#define INNER_MERGE_MAX (INNER_CAP - INNER_CAP / 8)
-#define INNER_POOR      (INNER_CAP / 4 + 1)
-
 static void free_leaf(struct imap *map, struct leaf *leaf)
 {
     if (leaf->prev)

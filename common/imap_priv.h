@@ -34,6 +34,15 @@
 #define LEAF_LOW  (LEAF_CAP / 2)
 #define INNER_LOW (INNER_CAP / 2)
 
+/*
+ * A merge leaves an eighth free, or the next insert would split again. A node that cannot be
+ * merged takes from its neighbour only when it is nearly empty: then both end up far from LOW.
+ */
+#define LEAF_MERGE_MAX  (LEAF_CAP - LEAF_CAP / 8)
+#define LEAF_POOR       (LEAF_CAP / 4 + 1)
+#define INNER_MERGE_MAX (INNER_CAP - INNER_CAP / 8)
+#define INNER_POOR      (INNER_CAP / 4 + 1)
+
 /* A tree of this height cannot be filled with 64-bit addresses by any order of requests. */
 #define IMAP_MAX_HEIGHT 24u
 

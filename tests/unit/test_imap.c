@@ -609,10 +609,12 @@ static void sparse_leftovers_are_merged(void)
         unsigned left_per_group; /* entries */
         double most;             /* bytes per entry */
     } cases[] = {
-        {31, {{1, 30}, {1, 0}, {1, 0}}, 1, 75},    /* one entry in each leaf */
-        {93, {{20, 91}, {1, 0}, {1, 0}}, 21, 60},  /* little right of the cut */
-        {93, {{1, 72}, {1, 0}, {1, 0}}, 21, 60},   /* little left of the cut */
-        {62, {{32, 61}, {15, 30}, {1, 0}}, 16, 70} /* little beside what shrinks later */
+        {31, {{1, 30}, {1, 0}, {1, 0}}, 1, 75},     /* one entry in each leaf */
+        {93, {{20, 91}, {1, 0}, {1, 0}}, 21, 60},   /* little right of the cut */
+        {93, {{1, 72}, {1, 0}, {1, 0}}, 21, 60},    /* little left of the cut */
+        {62, {{32, 61}, {15, 30}, {1, 0}}, 16, 70}, /* little beside what shrinks later */
+        {93, {{13, 30}, {44, 61}, {1, 0}}, 57, 45}, /* less than half, and so the next leaf, */
+        {93, {{75, 92}, {44, 61}, {1, 0}}, 57, 45}, /* or the one before it */
     };
 
     for (size_t c = 0; c < ARRAY_SIZE(cases) && LEAF_CAP == 31; c++) {
