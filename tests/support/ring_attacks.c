@@ -71,6 +71,13 @@ static void no_memory_to_read(void)
     rw_desc(0, RW_OUTSIDE, 8, 0, 0);
 }
 
+/* What follows is sound and does not make up for it. */
+static void no_memory_at_first(void)
+{
+    rw_desc(0, RW_OUTSIDE, 8, RW_F_NEXT, 1);
+    rw_desc(1, rw_memory(), 8, RW_F_WRITE, 0);
+}
+
 static void no_memory_to_write(void)
 {
     rw_desc(1, RW_RO_BASE, 8, RW_F_WRITE, 0);
@@ -132,6 +139,12 @@ static void table_of_outside(void)
     rw_entry(1, RW_OUTSIDE, 1, 0, 0);
 }
 
+static void table_from_outside(void)
+{
+    rw_table(32, 0);
+    rw_entry(0, RW_OUTSIDE, 1, RW_F_NEXT, 1);
+}
+
 static void table_readable_last(void)
 {
     rw_table(32, 0);
@@ -151,11 +164,13 @@ static const struct rw_attack common[] = {
     {"readable descriptor after a writable one", empty_readable_last, VIRTIO_F_VERSION_1},
     {"chain of more than 2^32 - 1 bytes", too_many_bytes, VIRTIO_F_VERSION_1},
     {"buffer that is not the guest's memory", no_memory_to_read, VIRTIO_F_VERSION_1},
+    {"buffer that is not the guest's memory", no_memory_at_first, VIRTIO_F_VERSION_1},
     {"buffer that is not the guest's memory", no_memory_to_write, VIRTIO_F_VERSION_1},
     {"buffer that is not the guest's memory", memory_ends_too_early, VIRTIO_F_VERSION_1},
     {"buffer that is not the guest's memory", address_wraps, VIRTIO_F_VERSION_1},
     {"buffer that is not the guest's memory", bad_grant_bits, VIRTIO_F_VERSION_1},
     {"buffer that is not the guest's memory", table_of_outside, RW_INDIRECT},
+    {"buffer that is not the guest's memory", table_from_outside, RW_INDIRECT},
     {"indirect descriptor, but not negotiated", table_not_negotiated, VIRTIO_F_VERSION_1},
     {"indirect descriptor with a successor", table_with_next, RW_INDIRECT},
     {"indirect table of an odd size", table_empty, RW_INDIRECT},

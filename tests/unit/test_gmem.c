@@ -445,6 +445,25 @@ static void map_windows_persist_and_a_pin_again_makes_no_call(void)
     end();
 }
 
+static void an_unpin_too_many_changes_nothing(void)
+{
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    gmem_unpin(mem, map_pages(3, 1), true); /* never pinned: no window either */
+    UT_EQ(gmem_pin(mem, map_pages(3, 1), true), 0);
+    gmem_unpin(mem, map_pages(3, 1), true);
+    gmem_unpin(mem, map_pages(3, 1), true);
+    gmem_unpin(mem, map_pages(0, 1), false);
+    UT_EQ(stats().pinned_pages, 0);
+    UT_EQ(stats().pages, 8);
+    UT_EQ(gmem_pin(mem, map_pages(0, 48), true), 0); /* and 16 more pages fit, no less, no more */
+    UT_EQ(stats().pinned_pages, 48);
+    UT_EQ(gmem_pin(mem, map_pages(48, 17), true), -ENOMEM);
+    UT_EQ(gmem_pin(mem, map_pages(48, 16), true), 0);
+    UT_EQ(stats().pinned_pages, 64);
+    end();
+}
+
 static void pin_over_several_windows_has_a_segment_each(void)
 {
     struct range gpa = bytes(BASE * PAGE + 6 * PAGE + 10, 12 * PAGE);
@@ -1124,6 +1143,152 @@ static void new_map_unmaps_idle_windows_of_changed_pages_only(void)
     }
 }
 
+/* One access may go over runs of any references, written as far as they are writable. */
+static void an_access_goes_on_into_the_next_run(void)
+{
+    const struct gmem_run runs[] = {
+        {.address = BASE * PAGE, .first_ref = REF + 9, .pages = 2},
+        {.address = (BASE + 2) * PAGE, .first_ref = REF + 4, .pages = 2},
+        {.address = (BASE + 4) * PAGE, .first_ref = REF_RO + 20, .pages = 1, .read_only = true},
+        {.address = (BASE + 5) * PAGE, .first_ref = REF + 30, .pages = 1},
+    };
+    uint8_t buf[100], *memory;
+
+    UT_REQUIRE(world());
+    memory = fake_grants_memory(grants);
+    UT_EQ(gmem_set_map(mem, runs, 4), 0);
+    memset(buf, 0x5a, sizeof(buf));
+    UT_EQ(mem_check(map_pages(0, 4), true), 0);
+    UT_EQ(mem_check(map_pages(0, 5), true), -EFAULT);
+    UT_EQ(mem_check(map_pages(0, 6), false), 0);
+    UT_EQ(mem_check(map_pages(3, 3), true), -EFAULT);
+    UT_EQ(mem_write((BASE + 2) * PAGE - 50, buf, 100), 0);
+    UT_TRUE(memcmp(memory + 11 * PAGE - 50, buf, 50) == 0);
+    UT_TRUE(memcmp(memory + 4 * PAGE, buf, 50) == 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 4), true), 0);
+    gmem_unpin(mem, map_pages(0, 4), true);
+    end();
+}
+
+/* The whole map again: windows stay, in use or not, for reads or writes. */
+static void a_map_without_a_change_changes_nothing(void)
+{
+    for (int pass = 0; pass < 8; pass++) {
+        bool pinned = pass & 1, write = pass & 2, read_only = pass & 4;
+        struct gmem_run run = run_of(0, 16, read_only);
+        size_t maps;
+        uint8_t byte;
+
+        if (write && read_only)
+            continue;
+        UT_REQUIRE(world());
+        UT_EQ(gmem_set_map(mem, &run, 1), 0);
+        if (pinned)
+            UT_EQ(gmem_pin(mem, map_pages(1, 2), write), 0);
+        else
+            UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0);
+        maps = fake_grants_map_calls(grants);
+        UT_EQ(gmem_set_map(mem, &run, 1), 0);
+        if (pinned)
+            gmem_unpin(mem, map_pages(1, 2), write);
+        UT_EQ(gmem_pin(mem, map_pages(1, 2), write), 0);
+        gmem_unpin(mem, map_pages(1, 2), write);
+        UT_EQ(fake_grants_map_calls(grants), maps);
+        UT_EQ(stats().unmaps, 0);
+        end();
+    }
+}
+
+/* Pages 0 to 7 in a window, half of it read-only in the next map, in either order. */
+static void a_map_that_is_read_only_in_part_is_judged_page_by_page(void)
+{
+    for (int pass = 0; pass < 4; pass++) {
+        bool write = pass & 1, first = pass & 2;
+        struct gmem_run run = run_of(0, 8, false),
+                        next[2] = {run_of(0, 4, false), run_of(4, 4, false)};
+
+        next[!first].read_only = true;
+        UT_REQUIRE(world());
+        UT_EQ(gmem_set_map(mem, &run, 1), 0);
+        UT_EQ(gmem_pin(mem, map_pages(0, 8), write), 0);
+        /* The window is one of a writable run, whoever pins it. */
+        UT_EQ(gmem_set_map(mem, next, 2), -EBUSY);
+        UT_EQ(gmem_map_runs(mem), 1);
+        gmem_unpin(mem, map_pages(0, 8), write);
+        UT_EQ(gmem_set_map(mem, next, 2), 0);
+        UT_EQ(fake_grants_live_pages(grants), 0);
+        end();
+    }
+}
+
+/* An idle window of a run that becomes writable has nothing to wait for. */
+static void an_idle_window_ends_when_its_run_becomes_writable(void)
+{
+    struct gmem_run run = run_of(0, 8, true);
+    uint8_t byte;
+
+    UT_REQUIRE(world());
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0);
+    UT_EQ(fake_grants_live(grants, REF_RO), 1);
+    run.read_only = false;
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(fake_grants_live(grants, REF_RO), 0);
+    end();
+}
+
+static void pins_of_grant_addresses_do_not_hold_the_map(void)
+{
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 3, 4), true), 0);
+    UT_EQ(gmem_set_map(mem, NULL, 0), 0);
+    UT_EQ(fake_grants_live(grants, REF + 3), 1);
+    expect_segment(grant_pages(REF + 3, 4), true, 3 * PAGE, 4 * PAGE);
+    UT_EQ(set_whole_map(), 0);
+    gmem_unpin(mem, grant_pages(REF + 3, 4), true);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    end();
+}
+
+/* Every page of an area, over several runs, with the access that it has. */
+static void an_area_holds_each_of_its_pages(void)
+{
+    const struct gmem_run runs[] = {
+        {.address = BASE * PAGE, .first_ref = REF + 9, .pages = 2},
+        {.address = (BASE + 2) * PAGE, .first_ref = REF + 4, .pages = 1},
+        {.address = (BASE + 3) * PAGE, .first_ref = REF + 20, .pages = 2},
+    };
+
+    for (int write = 0; write < 2; write++) {
+        struct gmem_area area = GMEM_AREA_NONE;
+
+        UT_REQUIRE(world());
+        UT_EQ(gmem_set_map(mem, runs, 3), 0);
+        UT_EQ(gmem_area_map(mem, map_pages(1, 3), write, &area), 0);
+        UT_EQ(gmem_set_map(mem, runs, 3), 0);
+        for (unsigned page = 0; page < 5; page++) {
+            struct gmem_run pages[5], changed;
+
+            for (unsigned i = 0; i < 5; i++)
+                pages[i] = (struct gmem_run){.address = (BASE + i) * PAGE,
+                                             .first_ref = i < 2   ? REF + 9 + i
+                                                          : i < 3 ? REF + 4
+                                                                  : REF + 20 + i - 3,
+                                             .pages = 1};
+            UT_EQ(gmem_set_map(mem, pages, 5), 0); /* the same, said in another way */
+            changed = pages[page];
+            pages[page].read_only = true;
+            UT_EQ(gmem_set_map(mem, pages, 5), write && page >= 1 && page <= 3 ? -EBUSY : 0);
+            pages[page] = changed;
+            pages[page].first_ref += 100;
+            UT_EQ(gmem_set_map(mem, pages, 5), page >= 1 && page <= 3 ? -EBUSY : 0);
+        }
+        gmem_area_unmap(mem, &area);
+        end();
+    }
+}
+
 static void a_grown_run_is_usable_around_a_pinned_window(void)
 {
     struct gmem_run run = run_of(0, 3, false);
@@ -1322,6 +1487,7 @@ static const struct ut_case cases[] = {
     UT_CASE(read_only_grants_serve_reads_only),
     UT_CASE(read_only_runs_serve_reads_only),
     UT_CASE(map_windows_persist_and_a_pin_again_makes_no_call),
+    UT_CASE(an_unpin_too_many_changes_nothing),
     UT_CASE(pin_over_several_windows_has_a_segment_each),
     UT_CASE(segment_of_what_is_not_pinned_is_refused),
     UT_CASE(idle_windows_are_replaced_oldest_first),
@@ -1348,6 +1514,12 @@ static const struct ut_case cases[] = {
     UT_CASE(areas_count_in_the_budget),
     UT_CASE(new_map_keeps_what_is_in_use_or_is_refused),
     UT_CASE(new_map_unmaps_idle_windows_of_changed_pages_only),
+    UT_CASE(an_access_goes_on_into_the_next_run),
+    UT_CASE(a_map_without_a_change_changes_nothing),
+    UT_CASE(a_map_that_is_read_only_in_part_is_judged_page_by_page),
+    UT_CASE(an_idle_window_ends_when_its_run_becomes_writable),
+    UT_CASE(pins_of_grant_addresses_do_not_hold_the_map),
+    UT_CASE(an_area_holds_each_of_its_pages),
     UT_CASE(a_grown_run_is_usable_around_a_pinned_window),
     UT_CASE(a_run_that_becomes_writable_serves_both),
     UT_CASE(a_map_of_many_runs_is_found_through),

@@ -226,6 +226,8 @@ static void bypass_write_is_undone_when_the_host_refuses(void)
     UT_REQUIRE(rig_start(&rig, NULL));
     for (uint32_t id = 8; id < 12; id++)
         UT_EQ(rig_add(&rig, id, &model_host_ops), 0);
+    UT_EQ(rig_add(&rig, 12, &model_host_ops), 0);
+    UT_EQ(rig_attach(&rig, 1, 12, 0), VIOMMU_S_OK); /* it is not concerned */
     for (unsigned n = 1; n <= 4; n++) {
         model_host_fail(&rig.host, HOST_BYPASS_ON, n, 1, -EIO);
         RIG_REFUSED(&rig, viommu_bypass_write(rig.v, 1), -EIO);

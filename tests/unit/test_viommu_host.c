@@ -59,6 +59,10 @@ static void groups_that_cannot_share_get_a_space_each(void)
     UT_EQ(rig_detach(&rig, 1, 9), VIOMMU_S_OK);
     UT_EQ(n_spaces(1), 2);
     RIG_CHECK(&rig);
+    UT_EQ(rig_detach(&rig, 1, 10), VIOMMU_S_OK); /* the last, and another one behind */
+    UT_EQ(rig_attach(&rig, 1, 9, 0), VIOMMU_S_OK);
+    UT_EQ(n_spaces(1), 2);
+    RIG_CHECK(&rig);
     UT_EQ(rig_unmap(&rig, 1, 0, UINT64_MAX), VIOMMU_S_OK);
     UT_EQ(rig.host.calls[HOST_UNMAP], 2);
     UT_EQ(viommu_counters(rig.v)->host_unmaps, 2);

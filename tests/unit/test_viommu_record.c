@@ -215,6 +215,7 @@ static void reset_and_removal_empty_the_record(void)
     fill();
     UT_EQ(viommu_endpoint_remove(rig.v, 10), 0);
     UT_FALSE(record.at[2].attached);
+    UT_EQ(record.status, VIOMMU_S_OK);
     UT_EQ(recorded_maps(), 2);
     UT_EQ(record.news, 5);
     viommu_reset(rig.v);
@@ -223,6 +224,7 @@ static void reset_and_removal_empty_the_record(void)
         UT_FALSE(record.at[i].attached);
     UT_EQ(recorded_maps(), 0);
     viommu_reset(rig.v); /* nothing is anywhere: no news */
+    UT_EQ(viommu_endpoint_remove(rig.v, 11), 0);
     UT_EQ(record.news, 8);
     UT_EQ(record.errors, 0);
     stop();

@@ -146,10 +146,16 @@ static void requests_and_verdicts_are_counted(void)
     UT_EQ(rig_map(&rig, 1, 0, PAGE - 1, 0, MAP_R), VIOMMU_S_OK);
     UT_EQ(rig_map(&rig, 2, 0, PAGE - 1, 0, MAP_R), VIOMMU_S_NOENT);
     UT_EQ(rig_unmap(&rig, 1, 0, PAGE - 1), VIOMMU_S_OK);
+    UT_EQ(rig_probe(&rig, 8), VIOMMU_S_OK);
+    UT_EQ(rig_detach(&rig, 2, 8), VIOMMU_S_INVAL);
+    UT_EQ(c->requests[0], 0);
     UT_EQ(c->requests[VIOMMU_T_ATTACH], 1);
+    UT_EQ(c->requests[VIOMMU_T_DETACH], 1);
+    UT_EQ(c->requests[VIOMMU_T_PROBE], 1);
+    UT_EQ(c->status[VIOMMU_S_INVAL], 1);
     UT_EQ(c->requests[VIOMMU_T_MAP], 2);
     UT_EQ(c->requests[VIOMMU_T_UNMAP], 1);
-    UT_EQ(c->status[VIOMMU_S_OK], 3);
+    UT_EQ(c->status[VIOMMU_S_OK], 4);
     UT_EQ(c->status[VIOMMU_S_NOENT], 1);
     UT_EQ(c->mapped, 1);
     UT_EQ(c->unmapped, 1);

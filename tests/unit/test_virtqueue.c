@@ -154,6 +154,57 @@ static void an_unpopped_chain_comes_again(void)
     rw_close();
 }
 
+/* However often, beside one that stays in flight. */
+static void unpopping_uses_nothing_up(void)
+{
+    struct vq_chain first, chain;
+
+    UT_REQUIRE(rw_open(4, VIRTIO_F_VERSION_1));
+    UT_REQUIRE(rw_request(8, 4, 2) != NULL);
+    UT_REQUIRE(rw_request(9, 4, 2) != NULL);
+    guest_ring_publish(&rw.ring);
+    UT_EQ(virtqueue_pop_ahead(rw.vq, &first), 1);
+    for (unsigned i = 0; i < 10000; i++) {
+        UT_REQUIRE(virtqueue_pop_ahead(rw.vq, &chain) == 1);
+        UT_REQUIRE(chain.readable == 9);
+        virtqueue_unpop(rw.vq, &chain);
+    }
+    rw_close();
+}
+
+/* A chain that was given back is nobody's, also when another has its place. */
+static void a_chain_that_is_done_is_refused(void)
+{
+    struct vq_chain old, chain;
+    uint8_t *data[2], byte = 1;
+
+    UT_REQUIRE(rw_open(8, VIRTIO_F_VERSION_1));
+    for (unsigned i = 0; i < 2; i++) {
+        data[i] = rw_request(8, 4, 2);
+        UT_REQUIRE(data[i] != NULL);
+    }
+    guest_ring_publish(&rw.ring);
+    UT_EQ(virtqueue_pop(rw.vq, &old), 1);
+    virtqueue_push(rw.vq, &old, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        if (i == 1)
+            UT_EQ(virtqueue_pop(rw.vq, &chain), 1);
+        UT_EQ(virtqueue_read(rw.vq, &old, &byte, 1), -EPROTO);
+        UT_EQ(virtqueue_write(rw.vq, &old, &byte, 1), -EPROTO);
+        virtqueue_want(rw.vq, &old, 8, 4);
+        virtqueue_push(rw.vq, &old, 1);
+        virtqueue_unpop(rw.vq, &old);
+    }
+    UT_EQ(chain.place, old.place);
+    UT_FALSE(virtqueue_broken(rw.vq));
+    UT_EQ(virtqueue_read(rw.vq, &chain, &byte, 1), 1); /* it is still in flight */
+    virtqueue_push(rw.vq, &chain, 0);
+    UT_EQ(virtqueue_pop(rw.vq, &chain), 0);
+    UT_EQ(data[0][8], 0);
+    UT_EQ(data[1][8], 0);
+    rw_close();
+}
+
 static void chains_taken_ahead_are_used_in_order(void)
 {
     struct vq_chain chain[5], again;
@@ -231,7 +282,7 @@ static void as_many_as_there_is_room_for_are_taken_ahead(void)
         while (virtqueue_pop_ahead(rw.vq, &chain) == 1)
             some++;
         UT_REQUIRE(some > 0);
-        UT_TRUE(some <= VIRTQUEUE_AHEAD);
+        UT_TRUE(taken ? some <= VIRTQUEUE_AHEAD : some == VIRTQUEUE_AHEAD);
         /* One long chain ends a batch. */
         UT_EQ(chain.readable, taken + some == 101 ? 250 : 1);
         taken += some;
@@ -262,6 +313,7 @@ static void a_chain_that_breaks_the_queue_leaves_those_before_it(void)
         UT_EQ(virtqueue_pop_ahead(rw.vq, &chain[i]), 1);
     UT_EQ(virtqueue_pop_ahead(rw.vq, &chain[3]), -EPROTO);
     UT_TRUE(virtqueue_broken(rw.vq));
+    UT_EQ(virtqueue_pop(rw.vq, &chain[3]), -EPROTO);
     UT_EQ(virtqueue_read(rw.vq, &chain[2], &byte, 1), 1);
     fake_grants_fail_copy(rw.grants, 1, -EFAULT);
     UT_EQ(virtqueue_read(rw.vq, &chain[1], &byte, 1), -EPROTO);
@@ -583,6 +635,142 @@ static void buffers_that_are_not_granted_break_the_queue_when_touched(void)
         UT_FALSE(virtqueue_publish(rw.vq));
         rw_close();
     }
+}
+
+/* A later piece that could be reached does not make up for the one that could not. */
+static void every_piece_of_a_buffer_has_to_be_reached(void)
+{
+    struct guest_buf bufs[] = {
+        {GMEM_GRANT_BIT | (77ull << GRANT_PAGE_SHIFT), 8, false},
+        {0, 8, false},
+    };
+    struct vq_chain chain;
+    uint8_t buf[16];
+
+    for (size_t bad = 0; bad < 2; bad++) {
+        UT_REQUIRE(rw_open(8, VIRTIO_F_VERSION_1));
+        bufs[!bad].addr = rw_memory();
+        bufs[bad].addr = GMEM_GRANT_BIT | (77ull << GRANT_PAGE_SHIFT);
+        UT_REQUIRE(guest_ring_add(&rw.ring, bufs, 2, 2) >= 0);
+        guest_ring_publish(&rw.ring);
+        UT_EQ(virtqueue_pop(rw.vq, &chain), 1);
+        UT_EQ(virtqueue_read(rw.vq, &chain, buf, 16), -EPROTO);
+        UT_STR(virtqueue_broken_why(rw.vq), "buffer that is not the guest's memory");
+        rw_close();
+    }
+}
+
+/* Pieces that do not lie one behind the other, of any length, and one that is empty. */
+static void scattered_pieces_are_put_together(void)
+{
+    static const char text[] = "abcdefghijklmnopqrstuvwxyz";
+    static const uint32_t lens[] = {3, 0, 1, 9, 13};
+    struct guest_buf bufs[2 * ARRAY_SIZE(lens)];
+    struct vq_chain chain;
+    char got[27] = "";
+    size_t at = 0;
+
+    UT_REQUIRE(rw_open(16, VIRTIO_F_VERSION_1));
+    for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+        size_t offset = 64 * GRANT_PAGE_SIZE + (ARRAY_SIZE(lens) - i) * 100;
+
+        bufs[i] = (struct guest_buf){rw_address(rw.arena.memory + offset), lens[i], false};
+        bufs[ARRAY_SIZE(lens) + i] = (struct guest_buf){rw_address(rw.arena.memory + offset + 1000),
+                                                        lens[i], true};
+        memcpy(rw.arena.memory + offset, text + at, lens[i]);
+        at += lens[i];
+    }
+    UT_REQUIRE(guest_ring_add(&rw.ring, bufs, ARRAY_SIZE(bufs), ARRAY_SIZE(bufs)) >= 0);
+    guest_ring_publish(&rw.ring);
+    UT_EQ(virtqueue_pop(rw.vq, &chain), 1);
+    for (size_t n = 0; n <= 26; n++) { /* the beginning is read, never more */
+        memset(got, 0, sizeof(got));
+        UT_EQ(virtqueue_read(rw.vq, &chain, got, n), n);
+        UT_TRUE(memcmp(got, text, n) == 0 && got[n] == 0);
+    }
+    UT_EQ(virtqueue_write(rw.vq, &chain, text, 26), 0);
+    virtqueue_push(rw.vq, &chain, 26);
+    at = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+        const uint8_t *piece = rw.arena.memory + 64 * GRANT_PAGE_SIZE +
+                               (ARRAY_SIZE(lens) - i) * 100 + 1000;
+
+        UT_TRUE(memcmp(piece, text + at, lens[i]) == 0);
+        UT_EQ(piece[lens[i]], 0);
+        at += lens[i];
+    }
+    rw_close();
+}
+
+/* What will be read and written is mapped by one call, and nothing else is. */
+static void what_is_wanted_is_mapped_and_no_more(void)
+{
+    const uint64_t base = GMEM_GRANT_BIT | ((uint64_t)RW_REF << GRANT_PAGE_SHIFT);
+    const uint64_t ro = GMEM_GRANT_BIT | ((uint64_t)RW_RO_REF << GRANT_PAGE_SHIFT);
+    const struct guest_buf bufs[] = {
+        {ro + 100 * GRANT_PAGE_SIZE, 50, false},  {ro + 102 * GRANT_PAGE_SIZE, 50, false},
+        {ro + 104 * GRANT_PAGE_SIZE, 50, false},  {base + 106 * GRANT_PAGE_SIZE, 50, true},
+        {base + 108 * GRANT_PAGE_SIZE, 50, true},
+    };
+    static const struct {
+        size_t read, write;
+        size_t pages[5]; /* of each buffer */
+    } wants[] = {
+        {60, 20, {1, 1, 0, 1, 0}},   {50, 51, {1, 0, 0, 1, 1}}, {9999, 9999, {1, 1, 1, 1, 1}},
+        {150, 100, {1, 1, 1, 1, 1}}, {51, 0, {1, 1, 0, 0, 0}},  {0, 1, {0, 0, 0, 1, 0}},
+    };
+    struct vq_chain chain;
+    uint8_t buf[150];
+
+    UT_REQUIRE(rw_open_on(&fake_grants_ops_many, false) && rw_start(8, VIRTIO_F_VERSION_1));
+    UT_REQUIRE(guest_ring_add(&rw.ring, bufs, 5, 5) >= 0);
+    guest_ring_publish(&rw.ring);
+    UT_EQ(virtqueue_pop(rw.vq, &chain), 1);
+    for (size_t i = 0; i < ARRAY_SIZE(wants); i++) {
+        size_t calls;
+
+        gmem_begin(rw.mem);
+        virtqueue_want(rw.vq, &chain, wants[i].read, wants[i].write);
+        calls = fake_grants_calls(rw.grants);
+        gmem_fetch(rw.mem);
+        UT_EQ(fake_grants_calls(rw.grants), calls + 1);
+        for (unsigned k = 0; k < 5; k++)
+            UT_EQ(fake_grants_live(rw.grants, (k < 3 ? RW_RO_REF : RW_REF) + 100 + 2 * k),
+                  wants[i].pages[k]);
+        if (wants[i].read <= 150 && wants[i].write <= 100) {
+            UT_EQ(virtqueue_read(rw.vq, &chain, buf, wants[i].read), wants[i].read);
+            UT_EQ(virtqueue_write(rw.vq, &chain, buf, wants[i].write), 0);
+        }
+        UT_EQ(fake_grants_calls(rw.grants), calls + 1);
+        gmem_end(rw.mem);
+    }
+    virtqueue_push(rw.vq, &chain, 0);
+    rw_close();
+}
+
+/* As long as its length can be said, a chain is a chain; nobody gets it in one piece. */
+static void the_longest_chain_in_bytes_is_taken(void)
+{
+    static const struct gmem_run runs[] = {
+        {.address = RW_BASE, .first_ref = RW_REF, .pages = RW_PAGES},
+        {.address = 1ull << 40, .first_ref = RW_REF + RW_PAGES, .pages = 1u << 20},
+    };
+    struct guest_buf bufs[2] = {{.len = 16}, {1ull << 40, UINT32_MAX - 16, false}};
+    struct vq_chain chain;
+    uint8_t byte;
+
+    UT_REQUIRE(rw_open(8, VIRTIO_F_VERSION_1));
+    UT_EQ(gmem_set_map(rw.mem, runs, 2), 0);
+    bufs[0].addr = rw_memory();
+    UT_REQUIRE(guest_ring_add(&rw.ring, bufs, 2, 2) >= 0);
+    guest_ring_publish(&rw.ring);
+    UT_EQ(virtqueue_pop(rw.vq, &chain), 1);
+    UT_EQ(chain.readable, UINT32_MAX);
+    UT_EQ(virtqueue_read(rw.vq, &chain, &byte, 1), 1);
+    UT_EQ(virtqueue_read(rw.vq, &chain, &byte, SIZE_MAX), -EPROTO); /* no int says how much */
+    UT_FALSE(virtqueue_broken(rw.vq));
+    virtqueue_push(rw.vq, &chain, 0);
+    rw_close();
 }
 
 static void a_host_that_cannot_reach_a_buffer_is_told_apart(void)
@@ -1038,6 +1226,8 @@ static void no_notification_is_lost_between_two_threads(void)
     X(a_request_goes_through)                                    \
     X(used_length_never_exceeds_the_writable_part)               \
     X(an_unpopped_chain_comes_again)                             \
+    X(unpopping_uses_nothing_up)                                 \
+    X(a_chain_that_is_done_is_refused)                           \
     X(chains_taken_ahead_are_used_in_order)                      \
     X(as_many_as_there_is_room_for_are_taken_ahead)              \
     X(a_chain_that_breaks_the_queue_leaves_those_before_it)      \
@@ -1046,6 +1236,10 @@ static void no_notification_is_lost_between_two_threads(void)
     X(longest_chains_are_taken)                                  \
     X(every_violation_breaks_the_queue_for_good)                 \
     X(buffers_that_are_not_granted_break_the_queue_when_touched) \
+    X(every_piece_of_a_buffer_has_to_be_reached)                 \
+    X(scattered_pieces_are_put_together)                         \
+    X(what_is_wanted_is_mapped_and_no_more)                      \
+    X(the_longest_chain_in_bytes_is_taken)                       \
     X(a_host_that_cannot_reach_a_buffer_is_told_apart)           \
     X(a_chain_of_empty_descriptors_is_a_chain)                   \
     X(rewriting_descriptors_after_pop_has_no_effect)             \

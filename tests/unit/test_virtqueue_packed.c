@@ -296,13 +296,29 @@ static void every_violation_of_a_packed_ring_breaks_it_for_good(void)
     rw_attack_each(attacks, ARRAY_SIZE(attacks));
 }
 
-/* Three buffers of two slots, taken and answered but not published: six of the eight slots. */
-static bool open_with_a_batch(void)
+/*
+ * Three buffers of two slots, taken and answered but not published: six of the eight slots, behind
+ * `start` slots that are long done.
+ */
+static bool open_with_a_batch(unsigned start)
 {
+    struct guest_buf buf = {.len = 8};
     struct vq_chain chain;
 
     if (!rw_open(8, PLAIN))
         return false;
+    buf.addr = rw_memory();
+    for (unsigned k = 0; k < start; k++) {
+        if (guest_ring_add(&rw.ring, &buf, 1, 1) < 0)
+            return false;
+        (void)guest_ring_publish(&rw.ring);
+        if (virtqueue_pop(rw.vq, &chain) != 1)
+            return false;
+        virtqueue_push(rw.vq, &chain, 0);
+        virtqueue_publish(rw.vq);
+        if (!guest_ring_used(&rw.ring, &(uint32_t){0}, &(uint32_t){0}))
+            return false;
+    }
     for (unsigned k = 0; k < 3; k++) {
         if (!rw_request(8, 4, 2))
             return false;
@@ -321,7 +337,7 @@ static void slots_made_available_twice_break_the_queue(void)
 {
     struct vq_chain chain;
 
-    UT_REQUIRE(open_with_a_batch());
+    UT_REQUIRE(open_with_a_batch(0));
     slot(6, rw_memory(), 8, NEXT);
     slot(7, rw_memory(), 8, 0);
     for (unsigned i = 0; i < 6; i++)
@@ -333,13 +349,31 @@ static void slots_made_available_twice_break_the_queue(void)
     /* What was answered before may still be published. */
     virtqueue_publish(rw.vq);
     rw_close();
-    UT_REQUIRE(open_with_a_batch());
+    UT_REQUIRE(open_with_a_batch(0));
     slot(6, rw_memory(), 8, NEXT);
     slot(7, rw_memory(), 8, NEXT);
     put(&rw.ring.packed_desc[0], rw_memory(), 8, USED);
     UT_EQ(virtqueue_pop(rw.vq, &chain), -EPROTO);
     UT_STR(virtqueue_broken_why(rw.vq), "chain longer than the queue");
     rw_close();
+}
+
+/* A chain is no longer than the slots that can be free, wherever in which lap it begins. */
+static void what_is_free_is_known_in_every_lap(void)
+{
+    struct vq_chain chain;
+
+    for (unsigned start = 0; start <= 16; start++) {
+        UT_REQUIRE(open_with_a_batch(start));
+        for (uint32_t i = 0; i < 8; i++) {
+            struct guest_position p = guest_ring_advance(&rw.ring, rw.ring.next, i);
+
+            put(&rw.ring.packed_desc[p.slot], rw_memory(), 8, NEXT | (p.wrap ? AVAIL : USED));
+        }
+        UT_EQ(virtqueue_pop(rw.vq, &chain), -EPROTO);
+        UT_STR(virtqueue_broken_why(rw.vq), "chain longer than the queue");
+        rw_close();
+    }
 }
 
 /* Flags that do not say "available in this lap" are no buffer, whatever else they say. */
@@ -546,6 +580,7 @@ static const struct ut_case cases[] = {
     UT_CASE(other_flags_of_a_table_are_ignored),
     UT_CASE(every_violation_of_a_packed_ring_breaks_it_for_good),
     UT_CASE(slots_made_available_twice_break_the_queue),
+    UT_CASE(what_is_free_is_known_in_every_lap),
     UT_CASE(nonsense_in_the_flags_is_no_work),
     UT_CASE(a_guest_that_scribbles_while_we_walk_does_no_harm),
     UT_CASE(notifications_follow_the_drivers_wish_as_the_model_does),
