@@ -13,3 +13,4 @@ common_libcommon_a_SOURCES = \
 	common/ctl.c common/ctl.h common/ctl_client.c common/ctl_server.c \
 	common/ctl_frame.c common/ctl_frame.h \
 	common/notify.c common/notify.h
+common_libcommon_a_CFLAGS = $(COMPILE_SERVER)

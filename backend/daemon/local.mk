@@ -10,6 +10,7 @@ backend_daemon_libdevice_a_SOURCES = \
 	backend/daemon/device_recover.c \
 	backend/daemon/statefile.c backend/daemon/statefile.h backend/daemon/statefile_priv.h \
 	backend/daemon/statefile_read.c
+backend_daemon_libdevice_a_CFLAGS = $(COMPILE_SERVER)
 
 # Supervisor, worker and what they share; the platform comes from each program's main file.
 noinst_LIBRARIES += backend/daemon/libdaemon.a
@@ -36,7 +37,7 @@ backend_daemon_libdaemon_a_SOURCES = \
 	backend/daemon/sandbox_view.c \
 	backend/daemon/sandbox_filter.c \
 	backend/daemon/worker_state.c
-backend_daemon_libdaemon_a_CFLAGS = $(AM_CFLAGS) $(SECCOMP_CFLAGS)
+backend_daemon_libdaemon_a_CFLAGS = $(COMPILE_SERVER) $(SECCOMP_CFLAGS)
 backend_daemon_libdaemon_a_CPPFLAGS = $(AM_CPPFLAGS) $(CONTROL_PATH_DEF)
 CONTROL_PATH_DEF = -DVIOMMU_CONTROL_PATH='"$(runstatedir)/xen-viommu/control.sock"'
 
@@ -47,6 +48,7 @@ DAEMON_LIBS = backend/daemon/libdaemon.a backend/daemon/libdevice.a \
 if HAVE_XEN
 sbin_PROGRAMS += xen-viommud viommuctl
 xen_viommud_SOURCES = backend/daemon/main.c
+xen_viommud_LDFLAGS = $(LINK_SERVER)
 xen_viommud_LDADD = $(DAEMON_LIBS) backend/platform/libplatform_xen.a backend/platform/libbroker.a common/libcommon.a \
 	$(XEN_LIBS) $(JANSSON_LIBS) $(SECCOMP_LIBS)
 
@@ -62,6 +64,7 @@ viommuctl_LDADD = backend/daemon/libdaemon.a common/libcommon.a $(JANSSON_LIBS)
 # The same objects on the fake hypervisor, for tests and the demo; never installed.
 noinst_PROGRAMS += tests/support/xen-viommud-fakexen
 tests_support_xen_viommud_fakexen_SOURCES = tests/support/viommud_fakexen.c
+tests_support_xen_viommud_fakexen_LDFLAGS = $(LINK_SERVER)
 tests_support_xen_viommud_fakexen_LDADD = $(DAEMON_LIBS) \
 	backend/platform/libplatform_fakexen.a backend/platform/libbroker.a \
 	common/libcommon.a $(XEN_LIBS) $(JANSSON_LIBS) \

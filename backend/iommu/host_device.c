@@ -25,7 +25,7 @@ int host_device_find(const struct kernel *k, const char *name, struct host_devic
     struct host_device dev = {.emulated = !strchr(name, ':')};
     char path[HOST_PATH_SIZE], target[256];
     const char *base;
-    uint32_t group;
+    uint32_t group = 0;
     int r;
 
     if (strlen(name) >= sizeof(dev.name))

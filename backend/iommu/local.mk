@@ -8,3 +8,4 @@ backend_iommu_libiommu_a_SOURCES = \
 	backend/iommu/soft.c backend/iommu/soft.h \
 	backend/iommu/vfio.c backend/iommu/vfio.h \
 	backend/iommu/iommufd.c backend/iommu/iommufd.h backend/iommu/iommufd_uapi.h
+backend_iommu_libiommu_a_CFLAGS = $(COMPILE_SERVER)

@@ -14,3 +14,4 @@ backend_viommu_libviommu_a_SOURCES = \
 	backend/viommu/probe.c \
 	backend/viommu/fault.c \
 	backend/viommu/status.c
+backend_viommu_libviommu_a_CFLAGS = $(COMPILE_SERVER)

@@ -11,3 +11,4 @@ backend_virtio_libvirtio_a_SOURCES = \
 	backend/virtio/virtqueue_packed.c \
 	backend/virtio/virtqueue_priv.h \
 	backend/virtio/virtqueue_split.c
+backend_virtio_libvirtio_a_CFLAGS = $(COMPILE_SERVER)

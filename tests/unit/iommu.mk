@@ -35,6 +35,7 @@ tests_bench_bench_vfio_SOURCES = tests/bench/bench_vfio.c \
 	tests/support/model_space.c tests/support/model_space.h \
 	tests/support/replay/guest.c tests/support/replay/guest.h \
 	tests/support/replay/requests.c tests/support/replay/requests.h
+tests_bench_bench_vfio_LDFLAGS = $(LINK_SERVER)
 tests_bench_bench_vfio_LDADD = tests/support/libguest.a backend/daemon/libdevice.a \
 	backend/iommu/libiommu.a backend/viommu/libviommu.a backend/virtio/libvirtio.a \
 	common/libcommon.a
