@@ -5,7 +5,7 @@
  */
 #include <config.h>
 
-#include "backend/virtio/gmem.h"
+#include "backend/virtio/gmem_priv.h"
 
 #include <errno.h>
 #include <string.h>
@@ -130,6 +130,88 @@ static void expect_segment(struct range gpa, bool write, size_t offset, uint64_t
         UT_TRUE(memcmp(hva, fake_grants_memory(grants) + offset, (size_t)got) == 0);
 }
 
+#define TOO_MANY ((1ull << 31) + 1)
+
+/* --- what gmem_priv.h says of the books --------------------------------------------------------
+ */
+
+static size_t depth(const struct window *t)
+{
+    size_t left, right;
+
+    if (!t)
+        return 0;
+    left = depth(t->left);
+    right = depth(t->right);
+    return 1 + (left > right ? left : right);
+}
+
+/* In order, a heap by priority, and each node knows the highest end below it; counts them. */
+static bool tree_is_sound(const struct window *t, bool write, size_t *count)
+{
+    uint64_t max_last;
+
+    if (!t)
+        return true;
+    (*count)++;
+    max_last = t->last;
+    for (int side = 0; side < 2; side++) {
+        const struct window *child = side ? t->right : t->left;
+        const struct window *low = side ? t : child, *high = side ? child : t;
+
+        if (!child)
+            continue;
+        if (child->max_last > max_last)
+            max_last = child->max_last;
+        if (child->priority > t->priority || low->first > high->first ||
+            (low->first == high->first && low->last >= high->last) ||
+            !tree_is_sound(child, write, count))
+            return false;
+    }
+    return t->base && t->grant && t->writable == write && t->max_last == max_last;
+}
+
+static size_t list_length(const struct wlist *list, bool grant)
+{
+    const struct window *before = NULL;
+    size_t n = 0;
+
+    for (const struct window *w = list->oldest; w; before = w, w = w->newer, n++) {
+        if (w->older != before || w->pins || !w->base || w->grant != grant)
+            return SIZE_MAX;
+    }
+    return list->newest == before ? n : SIZE_MAX;
+}
+
+/* Everything that is mapped is in its tree or bucket, in a list or pinned, and counted. */
+static bool books_are_right(void)
+{
+    size_t pages = 0, held_pages = 0, windows = 0, held = 0, idle[2] = {0}, in_trees = 0, trees = 0;
+
+    for (size_t i = 0; i < mem->pool_used; i++) {
+        const struct window *w = &mem->pool[i];
+
+        if (!w->base)
+            continue;
+        pages += window_pages(w);
+        windows++;
+        trees += w->grant;
+        if (w->pins) {
+            held++;
+            held_pages += window_pages(w);
+        } else {
+            idle[w->grant]++;
+        }
+        if (!w->grant && window_of_frame(mem, w->first, w->writable) != w)
+            return false;
+    }
+    return mem->pages == pages && mem->windows == windows && mem->held_pages == held_pages &&
+           mem->pinned_pages == held_pages && mem->held_windows == held &&
+           list_length(&mem->idle, false) == idle[0] && list_length(&mem->temps, true) == idle[1] &&
+           tree_is_sound(mem->grants[0], false, &in_trees) &&
+           tree_is_sound(mem->grants[1], true, &in_trees) && in_trees == trees;
+}
+
 static void limits_that_make_no_sense_are_refused(void)
 {
     static const struct gmem_limits bad[] = {
@@ -140,6 +222,10 @@ static void limits_that_make_no_sense_are_refused(void)
         {.max_pages = 4, .max_windows = 4, .max_pin_pages = 4, .window_pages = 0},
         {.max_pages = 4, .max_windows = 4, .max_pin_pages = 4, .window_pages = 3},
         {.max_pages = SIZE_MAX, .max_windows = 4, .max_pin_pages = 4, .window_pages = 4},
+        {.max_pages = TOO_MANY, .max_windows = 4, .max_pin_pages = 4, .window_pages = 4},
+        {.max_pages = 4, .max_windows = TOO_MANY, .max_pin_pages = 4, .window_pages = 4},
+        {.max_pages = 4, .max_windows = 4, .max_pin_pages = TOO_MANY, .window_pages = 4},
+        {.max_pages = 4, .max_windows = 4, .max_pin_pages = 4, .window_pages = 1ull << 32},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -149,6 +235,52 @@ static void limits_that_make_no_sense_are_refused(void)
         UT_TRUE(m == NULL);
     }
     UT_TRUE(gmem_free(NULL) == NULL);
+}
+
+static void the_smallest_limits_and_many_pages_work(void)
+{
+    static const struct gmem_limits limits[] = {
+        {.max_pages = 2, .max_windows = 2, .max_pin_pages = 1, .window_pages = 1},
+        {.max_pages = 1ull << 31, .max_windows = 2, .max_pin_pages = 1, .window_pages = 1},
+    };
+    uint8_t byte;
+
+    for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+        UT_REQUIRE(world_with(&fake_grants_ops, &limits[i]));
+        UT_EQ(mem_check(bytes(0, 1), true), -EFAULT); /* no map yet */
+        UT_EQ(set_whole_map(), 0);
+        UT_EQ(mem_read((BASE + 5) * PAGE, &byte, 1), 0);
+        UT_EQ(fake_grants_live_pages(grants), 1);
+        UT_EQ(gmem_pin(mem, map_pages(6, 1), true), 0);
+        UT_EQ(gmem_pin(mem, map_pages(7, 2), true), -ENOMEM);
+        UT_EQ(gmem_pin(mem, map_pages(8, 1), true), -ENOMEM);
+        UT_EQ(stats().replaced, 1);
+        end();
+    }
+}
+
+/* What windows need is there, however little one pin may. */
+static void windows_may_be_larger_than_pins(void)
+{
+    struct gmem_limits limits = {
+        .max_pages = 65, .max_windows = 17, .max_pin_pages = 2, .window_pages = 32};
+    uint8_t buf[6 * GRANT_PAGE_SIZE];
+
+    UT_REQUIRE(world_with(&fake_grants_ops, &limits));
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(mem_read(BASE * PAGE, buf, 1), 0);
+    UT_EQ(fake_grants_live_pages(grants), 32);
+    UT_EQ(gmem_pin(mem, map_pages(0, 2), true), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 3), true), -ENOMEM); /* also within a window */
+    end();
+    limits.window_pages = 1;
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &limits));
+    gmem_begin(mem);
+    UT_EQ(mem_read(grant_address(REF, 0), buf, sizeof(buf)), 0);
+    UT_EQ(fake_grants_map_calls(grants), 1);
+    gmem_end(mem);
+    UT_TRUE(memcmp(buf, fake_grants_memory(grants), sizeof(buf)) == 0);
+    end();
 }
 
 static void grant_addresses_have_exact_bounds(void)
@@ -450,6 +582,9 @@ static void an_unpin_too_many_changes_nothing(void)
     UT_REQUIRE(world());
     UT_EQ(set_whole_map(), 0);
     gmem_unpin(mem, map_pages(3, 1), true); /* never pinned: no window either */
+    gmem_unpin(mem, bytes((BASE - 2) * PAGE, 4 * PAGE), true);
+    gmem_unpin(mem, bytes((BASE + GUEST - 2) * PAGE, 4 * PAGE), true);
+    UT_EQ(stats().pages, 0);
     UT_EQ(gmem_pin(mem, map_pages(3, 1), true), 0);
     gmem_unpin(mem, map_pages(3, 1), true);
     gmem_unpin(mem, map_pages(3, 1), true);
@@ -488,6 +623,7 @@ static void pin_over_several_windows_has_a_segment_each(void)
     UT_EQ(n, 3);
     gmem_unpin(mem, gpa, true);
     UT_EQ(stats().pinned_pages, 0);
+    UT_EQ(fake_grants_live_maps(grants), 3); /* they persist */
     end();
 }
 
@@ -507,6 +643,9 @@ static void segment_of_what_is_not_pinned_is_refused(void)
     UT_EQ(gmem_segment(mem, grant_pages(REF, 2), false, &hva, &len), -EFAULT);
     UT_EQ(gmem_segment(mem, (struct range){1, 0}, false, &hva, &len), -EFAULT);
     UT_EQ(gmem_pin(mem, (struct range){BASE * PAGE + 1, BASE * PAGE}, false), -EFAULT);
+    UT_EQ(gmem_pin(mem, map_pages(0, 1), false), 0);
+    UT_EQ(gmem_segment(mem, (struct range){BASE * PAGE + 1, BASE * PAGE}, false, &hva, &len),
+          -EFAULT);
     UT_TRUE(hva == NULL);
     end();
 }
@@ -677,6 +816,73 @@ static void number_of_windows_is_limited(void)
     gmem_unpin(mem, grant_pages(REF, 1), true);
     UT_EQ(gmem_pin(mem, grant_pages(REF + 16, 1), true), 0);
     UT_EQ(stats().windows, 16);
+    end();
+}
+
+/* One of each kind in turn, with idle windows beside: no more goes than has to. */
+static void no_more_is_replaced_than_is_needed(void)
+{
+    static const struct gmem_limits limits = {
+        .max_pages = 1000, .max_windows = 5, .max_pin_pages = 48, .window_pages = 8};
+
+    for (int kind = 0; kind < 3; kind++) {
+        struct gmem_area area = GMEM_AREA_NONE;
+        uint8_t byte;
+
+        UT_REQUIRE(world_with(&fake_grants_ops, &limits));
+        UT_EQ(set_whole_map(), 0);
+        for (uint64_t i = 0; i < 3; i++)
+            UT_EQ(mem_read((BASE + 8 * i) * PAGE, &byte, 1), 0);
+        for (uint32_t i = 0; i < 2; i++) {
+            if (kind == 0)
+                UT_EQ(gmem_pin(mem, grant_pages(REF + i, 1), true), 0);
+            else if (kind == 1)
+                UT_EQ(gmem_pin(mem, map_pages(100 + 8 * i, 1), true), 0);
+            else
+                UT_EQ(gmem_area_map(mem, map_pages(100 + 8 * i, 1), true, &area), 0);
+            UT_EQ(stats().replaced, i);
+            UT_EQ(stats().windows, 4);
+        }
+        end();
+    }
+}
+
+/* Two windows of two pages are idle and one goes, since less than a chunk is mapped. */
+static void a_part_of_a_chunk_takes_the_room_of_a_part(void)
+{
+    const struct gmem_run runs[] = {run_of(0, 2, false), run_of(8, 2, false),
+                                    run_of(16, 200, false)};
+    uint8_t byte;
+
+    UT_REQUIRE(world()); /* 64 pages */
+    UT_EQ(gmem_set_map(mem, runs, 3), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 40), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 20), true), 0);
+    UT_EQ(mem_read(BASE * PAGE, &byte, 1), 0);
+    UT_EQ(mem_read((BASE + 8) * PAGE, &byte, 1), 0);
+    UT_EQ(stats().pages, 64);
+    UT_EQ(gmem_pin(mem, map_pages(16, 2), true), 0);
+    UT_EQ(stats().replaced, 1);
+    UT_EQ(stats().pages, 64);
+    end();
+}
+
+/* When every window is in use, what needs no other may still be pinned. */
+static void pins_over_windows_that_are_there_need_none(void)
+{
+    static const struct gmem_limits limits = {
+        .max_pages = 1000, .max_windows = 3, .max_pin_pages = 48, .window_pages = 8};
+
+    UT_REQUIRE(world_with(&fake_grants_ops, &limits));
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 16), true), 0);
+    UT_EQ(gmem_pin(mem, map_pages(6, 4), true), 0);
+    UT_EQ(gmem_pin(mem, map_pages(15, 2), true), -ENOMEM);
+    UT_EQ(stats().pinned_pages, 16);
+    gmem_unpin(mem, map_pages(0, 16), true);
+    UT_EQ(stats().pinned_pages, 16);
+    gmem_unpin(mem, map_pages(6, 4), true);
+    UT_EQ(stats().pinned_pages, 0);
     end();
 }
 
@@ -1035,6 +1241,30 @@ static void areas_are_contiguous_whatever_the_runs_are(void)
     end(); /* gmem_free unmaps it, too */
 }
 
+static void areas_are_limited_like_pins(void)
+{
+    static const struct gmem_limits limits = {
+        .max_pages = 100, .max_windows = 5, .max_pin_pages = 12, .window_pages = 4};
+    struct gmem_area area[5] = {GMEM_AREA_NONE}, copy;
+
+    UT_REQUIRE(world_with(&fake_grants_ops, &limits));
+    UT_EQ(gmem_area_map(mem, grant_pages(REF, 13), true, &area[0]), -ENOMEM);
+    for (unsigned round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < 4; i++)
+            UT_EQ(gmem_area_map(mem, grant_pages(REF + 20 * i, 12), true, &area[i]), 0);
+        UT_EQ(gmem_area_map(mem, grant_pages(REF, 1), true, &area[4]), -ENOMEM);
+        UT_EQ(gmem_pin(mem, grant_pages(REF, 1), true), -ENOMEM);
+        for (uint32_t i = 0; i < 4; i++) {
+            copy = area[i];
+            gmem_area_unmap(mem, &area[i]);
+            UT_TRUE(area[i].base == NULL);
+            gmem_area_unmap(mem, &copy); /* once more by another name */
+        }
+        UT_EQ(stats().windows, 0);
+    }
+    end();
+}
+
 static void areas_count_in_the_budget(void)
 {
     struct gmem_area a = GMEM_AREA_NONE, b = GMEM_AREA_NONE;
@@ -1167,6 +1397,24 @@ static void an_access_goes_on_into_the_next_run(void)
     UT_TRUE(memcmp(memory + 4 * PAGE, buf, 50) == 0);
     UT_EQ(gmem_pin(mem, map_pages(0, 4), true), 0);
     gmem_unpin(mem, map_pages(0, 4), true);
+    end();
+}
+
+/* Windows that a section only keeps do not stand in for the one that is pinned. */
+static void a_kept_window_does_not_hide_the_pinned_one(void)
+{
+    uint8_t buf[4 * GRANT_PAGE_SIZE];
+
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
+    gmem_begin(mem);
+    for (uint32_t i = 0; i < 4; i++) {
+        UT_EQ(mem_write(grant_address(REF, 0), memset(buf, 1, sizeof(buf)), sizeof(buf)), 0);
+        UT_EQ(gmem_pin(mem, grant_pages(REF + i, 1), false), 0);
+        expect_segment(grant_pages(REF + i, 1), false, i * PAGE, PAGE);
+    }
+    gmem_end(mem);
+    for (uint32_t i = 0; i < 4; i++)
+        gmem_unpin(mem, grant_pages(REF + i, 1), false);
     end();
 }
 
@@ -1414,6 +1662,23 @@ static void pages_of_overlapping_grant_pins_are_found(void)
     }
 }
 
+/* The guest chooses the order of its pins: what one costs may not follow their number. */
+static void tree_of_grant_windows_stays_shallow(void)
+{
+    static const struct gmem_limits roomy = {
+        .max_pages = 65536, .max_windows = 1024, .max_pin_pages = 64, .window_pages = 8};
+
+    UT_REQUIRE(world_with(&fake_grants_ops, &roomy));
+    for (uint32_t i = 0; i < 1000; i++)
+        UT_EQ(gmem_pin(mem, grant_pages(REF + i / 5, 1 + i % 5), true), 0);
+    UT_TRUE(books_are_right());
+    UT_TRUE(depth(mem->grants[1]) < 40); /* 10 would be ideal, a list has 1000 */
+    for (uint32_t i = 0; i < 1000; i += 2)
+        gmem_unpin(mem, grant_pages(REF + i / 5, 1 + i % 5), true);
+    UT_TRUE(books_are_right());
+    end();
+}
+
 /* Random pins of both kinds against counts of what must be live. */
 static void random_pins_leave_the_counts_of_a_model(void)
 {
@@ -1452,6 +1717,7 @@ static void random_pins_leave_the_counts_of_a_model(void)
         UT_REQUIRE(stats().pages <= 64 && stats().windows <= 16);
         UT_REQUIRE(stats().pages == fake_grants_live_pages(grants));
         UT_REQUIRE(stats().windows == fake_grants_live_maps(grants));
+        UT_REQUIRE(books_are_right());
         for (unsigned i = 0; i < SLOTS; i++) {
             void *hva;
             uint64_t len;
@@ -1511,7 +1777,14 @@ static const struct ut_case cases[] = {
     UT_CASE(neither_sections_nor_hints_change_an_answer),
     UT_CASE(unmaps_of_a_section_are_one_call),
     UT_CASE(areas_are_contiguous_whatever_the_runs_are),
+    UT_CASE(areas_are_limited_like_pins),
     UT_CASE(areas_count_in_the_budget),
+    UT_CASE(a_kept_window_does_not_hide_the_pinned_one),
+    UT_CASE(no_more_is_replaced_than_is_needed),
+    UT_CASE(a_part_of_a_chunk_takes_the_room_of_a_part),
+    UT_CASE(pins_over_windows_that_are_there_need_none),
+    UT_CASE(the_smallest_limits_and_many_pages_work),
+    UT_CASE(windows_may_be_larger_than_pins),
     UT_CASE(new_map_keeps_what_is_in_use_or_is_refused),
     UT_CASE(new_map_unmaps_idle_windows_of_changed_pages_only),
     UT_CASE(an_access_goes_on_into_the_next_run),
@@ -1525,6 +1798,7 @@ static const struct ut_case cases[] = {
     UT_CASE(a_map_of_many_runs_is_found_through),
     UT_CASE(freeing_unmaps_pins_and_areas),
     UT_CASE(pages_of_overlapping_grant_pins_are_found),
+    UT_CASE(tree_of_grant_windows_stays_shallow),
     UT_CASE(random_pins_leave_the_counts_of_a_model),
 };
 
