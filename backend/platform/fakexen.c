@@ -11,12 +11,14 @@
 #include "backend/platform/platform.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/queue.h>
 
+#include "backend/platform/broker_windows.h"
 #include "common/log.h"
 #include "common/strutil.h"
 #include "tests/support/fakexen/fx_client.h"
@@ -38,13 +40,14 @@ struct channel {
 };
 
 struct platform {
+    struct broker_windows broker;
     int sock;
-    int broker; /* -1: none */
     int epoll_fd;
     uint32_t domid; /* the guest's */
     LIST_HEAD(, window) windows;
     LIST_HEAD(, channel) channels;
 };
+_Static_assert(offsetof(struct platform, broker) == 0, "a context of broker_grants, too");
 
 /* Maps the reply's pages, run by run, into one reserved range of this process. */
 static int map_pages(int mem_fd, const uint32_t *pages, size_t n, bool writable, void **addr_out)
@@ -270,10 +273,15 @@ static const struct grant_ops fake_grants = {
 
 /* ---- grants through a broker ---- */
 
-/* 0 or -errno; the broker has mapped it. */
-static int window_add(struct platform *p, const struct broker_want *want, int mem_fd,
+static struct platform *platform_of(struct broker_windows *b)
+{
+    return (struct platform *)container_of(b, struct platform, broker);
+}
+
+static int window_add(struct broker_windows *b, const struct broker_want *want, int mem_fd,
                       void **addr_out)
 {
+    struct platform *p = platform_of(b);
     struct window *w = calloc(1, sizeof(*w));
     int r;
 
@@ -283,7 +291,7 @@ static int window_add(struct platform *p, const struct broker_want *want, int me
                                  : -EPROTO;
     if (r < 0) {
         free(w);
-        return r;
+        return map_error(r);
     }
     w->map_id = want->id;
     w->n_pages = want->n;
@@ -292,107 +300,22 @@ static int window_add(struct platform *p, const struct broker_want *want, int me
     return 0;
 }
 
-/* As many as fit into one message: at least one, or 0. */
-static size_t brokered_map_some(struct platform *p, struct grant_window *windows, size_t n)
+static bool window_remove(struct broker_windows *b, void *addr, size_t n_pages, uint32_t *id_out)
 {
-    struct broker_want wants[BROKER_MAX_WINDOWS];
-    uint32_t lost[BROKER_MAX_WINDOWS];
-    size_t some = 0, pages = 0, n_lost = 0;
-    cleanup_free uint32_t *words = NULL;
-    cleanup_fd int mem_fd = -1;
-    int r;
+    struct window *w = find_window(platform_of(b), addr, n_pages);
 
-    for (; some < n && some < BROKER_MAX_WINDOWS && windows[some].n_pages <= FX_MAP_MAX; some++)
-        wants[some] = (struct broker_want){.refs = windows[some].refs,
-                                           .n = (uint32_t)windows[some].n_pages,
-                                           .writable = windows[some].writable};
-    some = broker_fits(wants, some);
-    for (size_t i = 0; i < some; i++)
-        pages += wants[i].n;
-    if (some == 0)
-        return 0;
-    words = calloc(pages, sizeof(*words));
-    r = words ? broker_map(p->broker, wants, some, words, pages, &mem_fd) : -ENOMEM;
-    for (size_t i = 0; i < some; i++) {
-        int status = r < 0 ? r : wants[i].status;
-
-        if (status == 0) {
-            status = window_add(p, &wants[i], mem_fd, &windows[i].addr);
-            if (status < 0)
-                lost[n_lost++] = wants[i].id;
-        }
-        windows[i].status = map_error(status);
-    }
-    if (n_lost > 0)
-        (void)!broker_unmap(p->broker, lost, n_lost);
-    return some;
+    if (!w)
+        return false;
+    *id_out = (uint32_t)w->map_id;
+    window_free(w);
+    return true;
 }
 
-static void brokered_map_many(void *ctx, struct grant_window *windows, size_t n)
-{
-    while (n > 0) {
-        size_t some = brokered_map_some(ctx, windows, n);
-
-        if (some == 0) {
-            windows[0].status = windows[0].n_pages == 0 ? -EINVAL : -ENOMEM;
-            some = 1;
-        }
-        windows += some;
-        n -= some;
-    }
-}
-
-static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
-                        void **addr_out)
-{
-    struct grant_window w = {.refs = refs, .n_pages = n_pages, .writable = writable};
-
-    brokered_map_many(ctx, &w, 1);
-    if (w.status == 0)
-        *addr_out = w.addr;
-    return w.status;
-}
-
-static void brokered_unmap_some(struct platform *p, const struct grant_window *windows, size_t n)
-{
-    uint32_t ids[BROKER_MAX_WINDOWS];
-    size_t n_ids = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        struct window *w = find_window(p, windows[i].addr, windows[i].n_pages);
-
-        if (!w)
-            continue;
-        ids[n_ids++] = (uint32_t)w->map_id;
-        window_free(w);
-    }
-    if (n_ids > 0 && broker_unmap(p->broker, ids, n_ids) < 0)
-        log_err("fakexen: the broker does not unmap");
-}
-
-static void brokered_unmap_many(void *ctx, const struct grant_window *windows, size_t n)
-{
-    while (n > 0) {
-        size_t some = n < BROKER_MAX_WINDOWS ? n : BROKER_MAX_WINDOWS;
-
-        brokered_unmap_some(ctx, windows, some);
-        windows += some;
-        n -= some;
-    }
-}
-
-static void brokered_unmap(void *ctx, void *addr, size_t n_pages)
-{
-    const struct grant_window w = {.addr = addr, .n_pages = n_pages};
-
-    brokered_unmap_some(ctx, &w, 1);
-}
-
-static const struct grant_ops brokered_grants = {
-    .map = brokered_map,
-    .unmap = brokered_unmap,
-    .map_many = brokered_map_many,
-    .unmap_many = brokered_unmap_many,
+static const struct broker_window_ops window_ops = {
+    .words = true,
+    .error = map_error,
+    .add = window_add,
+    .remove = window_remove,
 };
 
 static void channel_free(struct channel *c)
@@ -509,7 +432,7 @@ static void fake_close(struct platform *p)
     while (!LIST_EMPTY(&p->windows)) {
         const struct window *w = LIST_FIRST(&p->windows);
 
-        (p->broker < 0 ? fake_unmap : brokered_unmap)(p, w->addr, w->n_pages);
+        (p->broker.sock < 0 ? fake_unmap : broker_grants.unmap)(p, w->addr, w->n_pages);
     }
     while (!LIST_EMPTY(&p->channels))
         fake_unbind(p, LIST_FIRST(&p->channels)->port);
@@ -517,8 +440,8 @@ static void fake_close(struct platform *p)
         close(p->epoll_fd);
     if (p->sock >= 0)
         close(p->sock);
-    if (p->broker >= 0)
-        close(p->broker);
+    if (p->broker.sock >= 0)
+        close(p->broker.sock);
     free(p);
 }
 
@@ -548,7 +471,7 @@ static int fake_open(struct platform **out, uint32_t domid)
     if (!p)
         return -ENOMEM;
     p->domid = domid;
-    p->broker = p->epoll_fd = -1;
+    p->broker.sock = p->epoll_fd = -1;
     LIST_INIT(&p->windows);
     LIST_INIT(&p->channels);
     p->sock = r = connect_server();
@@ -578,7 +501,7 @@ static int brokered_open(struct platform **out, uint32_t domid, int sock)
         fake_close(p);
         return r;
     }
-    p->broker = sock;
+    p->broker = (struct broker_windows){&window_ops, sock};
     *out = p;
     return 0;
 }
@@ -652,7 +575,7 @@ static const struct broker_ops fake_broker = {
 
 static const struct platform_brokered brokered = {
     .open = brokered_open,
-    .grants = &brokered_grants,
+    .grants = &broker_grants,
     .broker = &fake_broker,
 };
 

@@ -2,7 +2,8 @@
 #
 # The daemon links libplatform_xen.a only; libplatform_fakexen.a is for tests and the demo's daemon.
 noinst_LIBRARIES += backend/platform/libbroker.a
-backend_platform_libbroker_a_SOURCES = backend/platform/broker.c backend/platform/broker.h
+backend_platform_libbroker_a_SOURCES = backend/platform/broker.c backend/platform/broker.h \
+	backend/platform/broker_windows.c backend/platform/broker_windows.h
 
 if HAVE_XEN
 noinst_LIBRARIES += backend/platform/libplatform_xen.a backend/platform/libplatform_fakexen.a

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,6 +31,7 @@
 #include <xen/evtchn.h>
 #include <xen/gntdev.h>
 
+#include "backend/platform/broker_windows.h"
 #include "backend/platform/xen_broker.h"
 #include "backend/platform/xen_gntdev.h"
 #include "common/log.h"
@@ -37,16 +39,17 @@
 #define COPY_BATCH 16 /* gntdev itself copies 16 pieces per hypercall */
 
 struct platform {
+    struct broker_windows broker;
     struct xentoollog_logger logger; /* the libraries hold a pointer to it */
     struct ratelimit log_limit;
-    xengnttab_handle *gnttab; /* NULL with a broker, which has the two below */
-    int broker;
-    int gntdev;
+    xengnttab_handle *gnttab; /* NULL with a broker */
+    int gntdev;               /* with a broker only */
     xenevtchn_handle *evtchn;
     uint32_t domid;
     struct window *windows;
     struct channel *channels;
 };
+_Static_assert(offsetof(struct platform, broker) == 0, "a context of broker_grants, too");
 
 /* What is mapped and bound, so that close can end it: the libraries do not keep lists. */
 struct window {
@@ -247,9 +250,16 @@ static const struct grant_ops xen_grants = {
 
 /* ---- grants through a broker ---- */
 
-/* Maps what the broker has recorded: 0 or -errno. */
-static int window_add(struct platform *p, const struct broker_want *want, void **addr_out)
+static struct platform *platform_of(struct broker_windows *b)
 {
+    return (struct platform *)container_of(b, struct platform, broker);
+}
+
+/* From our own file, not from one that comes with an answer. */
+static int window_add(struct broker_windows *b, const struct broker_want *want, int fd UNUSED,
+                      void **addr_out)
+{
+    struct platform *p = platform_of(b);
     struct window *w = calloc(1, sizeof(*w));
 
     if (!w)
@@ -267,112 +277,27 @@ static int window_add(struct platform *p, const struct broker_want *want, void *
     return 0;
 }
 
-/* One message for all, and one more for what could not be mapped then: it is for the guest to
- * choose whether there is any. */
-static void brokered_map_some(struct platform *p, struct grant_window *windows,
-                              struct broker_want *wants, size_t n)
+static bool window_remove(struct broker_windows *b, void *addr, size_t n_pages, uint32_t *id_out)
 {
-    uint32_t lost[BROKER_MAX_WINDOWS];
-    size_t n_lost = 0;
-    int r = broker_map(p->broker, wants, n, NULL, 0, NULL);
+    struct window **slot = find_window(platform_of(b), addr, n_pages);
 
-    for (size_t i = 0; i < n; i++) {
-        int status = r < 0 ? r : wants[i].status;
-
-        windows[i].status = status == -EINVAL ? -EFAULT : status;
-        if (status < 0)
-            continue;
-        windows[i].status = window_add(p, &wants[i], &windows[i].addr);
-        if (windows[i].status < 0)
-            lost[n_lost++] = wants[i].id;
-    }
-    if (n_lost > 0)
-        (void)!broker_unmap(p->broker, lost, n_lost);
+    if (!slot)
+        return false;
+    (void)munmap(addr, n_pages * GRANT_PAGE_SIZE);
+    *id_out = (*slot)->broker_id;
+    window_forget(slot);
+    return true;
 }
 
-static void brokered_map_many(void *ctx, struct grant_window *windows, size_t n)
+static int broker_error(int status)
 {
-    struct broker_want wants[BROKER_MAX_WINDOWS];
-
-    while (n > 0) {
-        size_t some = 0;
-
-        while (some < n && some < BROKER_MAX_WINDOWS && windows[some].n_pages <= BROKER_MAX_PAGES) {
-            wants[some] = (struct broker_want){.refs = windows[some].refs,
-                                               .n = (uint32_t)windows[some].n_pages,
-                                               .writable = windows[some].writable};
-            some++;
-        }
-        some = broker_fits(wants, some);
-        if (some > 0) {
-            brokered_map_some(ctx, windows, wants, some);
-        } else {
-            windows[0].status = windows[0].n_pages == 0 ? -EINVAL : -ENOMEM;
-            some = 1;
-        }
-        windows += some;
-        n -= some;
-    }
+    return status == -EINVAL ? -EFAULT : status;
 }
 
-static int brokered_map(void *ctx, const uint32_t *refs, size_t n_pages, bool writable,
-                        void **addr_out)
-{
-    struct grant_window w = {.refs = refs, .n_pages = n_pages, .writable = writable};
-
-    brokered_map_many(ctx, &w, 1);
-    if (w.status == 0)
-        *addr_out = w.addr;
-    return w.status;
-}
-
-/* The mappings go first: what the broker then forgets is unmapped in its call, before it answers.
- */
-static void brokered_unmap_some(struct platform *p, const struct grant_window *windows, size_t n)
-{
-    uint32_t ids[BROKER_MAX_WINDOWS];
-    size_t n_ids = 0;
-    int r = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        struct window **slot = find_window(p, windows[i].addr, windows[i].n_pages);
-
-        if (!slot)
-            continue;
-        (void)munmap(windows[i].addr, windows[i].n_pages * GRANT_PAGE_SIZE);
-        ids[n_ids++] = (*slot)->broker_id;
-        window_forget(slot);
-    }
-    if (n_ids > 0)
-        r = broker_unmap(p->broker, ids, n_ids);
-    if (r < 0)
-        log_err("the grant broker does not unmap: %s", strerror(-r));
-}
-
-static void brokered_unmap_many(void *ctx, const struct grant_window *windows, size_t n)
-{
-    while (n > 0) {
-        size_t some = n < BROKER_MAX_WINDOWS ? n : BROKER_MAX_WINDOWS;
-
-        brokered_unmap_some(ctx, windows, some);
-        windows += some;
-        n -= some;
-    }
-}
-
-static void brokered_unmap(void *ctx, void *addr, size_t n_pages)
-{
-    const struct grant_window w = {.addr = addr, .n_pages = n_pages};
-
-    brokered_unmap_some(ctx, &w, 1);
-}
-
-/* No copy: its hypercall names a domain, too, and mapping for the time of a copy does as well. */
-static const struct grant_ops brokered_grants = {
-    .map = brokered_map,
-    .unmap = brokered_unmap,
-    .map_many = brokered_map_many,
-    .unmap_many = brokered_unmap_many,
+static const struct broker_window_ops window_ops = {
+    .error = broker_error,
+    .add = window_add,
+    .remove = window_remove,
 };
 
 /* ---- event channels ---- */
@@ -465,7 +390,7 @@ static void xen_close(struct platform *p)
     while (p->windows && p->gnttab)
         xen_unmap(p, p->windows->addr, p->windows->n_pages);
     while (p->windows)
-        brokered_unmap(p, p->windows->addr, p->windows->n_pages);
+        broker_grants.unmap(&p->broker, p->windows->addr, p->windows->n_pages);
     while (p->channels)
         channel_free(p, &p->channels);
     if (p->evtchn)
@@ -474,8 +399,8 @@ static void xen_close(struct platform *p)
         xengnttab_close(p->gnttab);
     if (p->gntdev >= 0)
         close(p->gntdev);
-    if (p->broker >= 0)
-        close(p->broker);
+    if (p->broker.sock >= 0)
+        close(p->broker.sock);
     free(p);
 }
 
@@ -526,7 +451,7 @@ static int new_platform(struct platform **out, uint32_t domid)
     p->logger.destroy = ignore_destroy;
     p->log_limit = (struct ratelimit)RATELIMIT_INIT(10, 1000);
     p->domid = domid;
-    p->broker = p->gntdev = -1;
+    p->broker.sock = p->gntdev = -1;
     *out = p;
     return 0;
 }
@@ -563,7 +488,7 @@ static int brokered_open(struct platform **out, uint32_t domid, int sock)
         xen_close(p);
         return r;
     }
-    p->broker = sock;
+    p->broker = (struct broker_windows){&window_ops, sock};
     *out = p;
     return 0;
 }
@@ -584,7 +509,7 @@ static const unsigned long brokered_ioctls[] = {
 
 static const struct platform_brokered brokered = {
     .open = brokered_open,
-    .grants = &brokered_grants,
+    .grants = &broker_grants,
     .ioctls = {.requests = brokered_ioctls, .n = ARRAY_SIZE(brokered_ioctls)},
     .broker = &xen_broker,
 };
