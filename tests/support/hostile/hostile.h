@@ -97,6 +97,9 @@ MUST_CHECK int hostile_map(struct hostile *h, uint32_t vdomain, uint64_t iova, u
                            uint64_t size, uint8_t *status_out);
 MUST_CHECK int hostile_unmap(struct hostile *h, uint32_t vdomain, uint64_t first, uint64_t last,
                              uint8_t *status_out);
+/* No attack at all, what a driver does: connects, attaches, maps four spare pages at 0 of
+ * vdomain 1. */
+MUST_CHECK int hostile_sound(struct hostile *h);
 
 /* DMA of endpoint 8 by way of the control socket: 0 carried out, 1 refused, -errno. */
 MUST_CHECK int hostile_dma(struct hostile *h, uint64_t iova);

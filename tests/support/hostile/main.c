@@ -259,6 +259,22 @@ int hostile_unmap(struct hostile *h, uint32_t vdomain, uint64_t first, uint64_t 
     return request(h, req, sizeof(req), status_out);
 }
 
+int hostile_sound(struct hostile *h)
+{
+    uint8_t status = 0xff;
+    int r = hostile_connect(h, QUEUE_SIZE);
+
+    if (r == 0)
+        r = fe_grant(&h->fe, PAGE_SPARE, 4, false);
+    if (r == 0)
+        r = hostile_attach(h, 1, ENDPOINT, &status);
+    if (r == 0)
+        r = hostile_map(h, 1, 0, hostile_address(h, PAGE_SPARE), 0x4000, &status);
+    if (r == 0)
+        hostile_expect_number(h, "MAP", status, 0);
+    return r;
+}
+
 /* One call to the daemon about this guest's device; takes the reference of `request`. */
 static int control_call(struct hostile *h, json_t *request, json_t **reply_out)
 {

@@ -63,23 +63,6 @@ static void sound_areas(struct hostile *h, unsigned q, uint64_t area[3])
         area[part] = hostile_address(h, FE_PAGE_DESC + 3 * q + part);
 }
 
-/* No attack at all: what a driver does. */
-static int sound(struct hostile *h)
-{
-    uint8_t status = 0xff;
-    int r = hostile_connect(h, QUEUE_SIZE);
-
-    if (r == 0)
-        r = fe_grant(&h->fe, PAGE_SPARE, 4, false);
-    if (r == 0)
-        r = hostile_attach(h, 1, ENDPOINT, &status);
-    if (r == 0)
-        r = hostile_map(h, 1, 0, hostile_address(h, PAGE_SPARE), 0x4000, &status);
-    if (r == 0)
-        hostile_expect_number(h, "MAP", status, 0);
-    return r;
-}
-
 /* One area of queue 0 at a wrong address, each in turn. */
 static int wrong_area(struct hostile *h, const char *what, uint64_t address)
 {
@@ -458,7 +441,7 @@ static int control_magic(struct hostile *h)
 }
 
 const struct attack attacks_setup[] = {
-    {"sound", BOTH, sound, "no attack: what a driver does", false},
+    {"sound", BOTH, hostile_sound, "no attack: what a driver does", false},
     {"ring-outside", BOTH, ring_outside, "ring areas outside of granted memory", false},
     {"ring-grants", BOTH, ring_grants, "ring areas revoked or read-only", false},
     {"ring-overlap", BOTH, ring_overlap, "rings on top of each other", false},
