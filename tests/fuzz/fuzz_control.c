@@ -380,6 +380,13 @@ static const struct {
     uint32_t domid, devid;
 } places[] = {{7, 0}, {7, 1}, {8, 0}};
 
+/* A write that was answered EIO is a lost connection; the time until it is tried anew is over. */
+static void connects_again(void)
+{
+    if (t.s.store_lost)
+        on_store_timer(&t.s);
+}
+
 static void put_line(struct fuzz_in *in, const char *path)
 {
     char *line = fuzz_line(in);
@@ -452,6 +459,8 @@ static void step_store(struct fuzz_in *in)
         break;
     default:
         t.spawn_fails = v & 1;
+        if (v & 2)
+            connects_again();
         break;
     }
 }
@@ -500,6 +509,7 @@ static void turn(void)
 static void wind_up(void)
 {
     t.store->fail_at = 0;
+    connects_again();
     xs_fake_del(t.store, "/local/domain/5/backend/virtio");
     for (unsigned k = 0; k < 8; k++) {
         for (unsigned i = 0; i < t.n_workers; i++) {
