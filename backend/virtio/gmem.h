@@ -68,7 +68,7 @@ size_t gmem_map_runs(const struct gmem *m);
 uint64_t gmem_map_pages(const struct gmem *m);
 
 /* As in struct guest_space_ops (backend/viommu/guest_space.h), which these implement. */
-MUST_CHECK int gmem_check(struct gmem *m, struct range gpa, bool write);
+MUST_CHECK NOINLINE int gmem_check(struct gmem *m, struct range gpa, bool write);
 MUST_CHECK int gmem_pin(struct gmem *m, struct range gpa, bool write);
 void gmem_unpin(struct gmem *m, struct range gpa, bool write);
 MUST_CHECK int gmem_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
@@ -76,8 +76,8 @@ MUST_CHECK int gmem_segment(struct gmem *m, struct range gpa, bool write, void *
 MUST_CHECK int gmem_pin_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
                                 uint64_t *len_out); /* both at once */
 /* Copies; an unpinned grant address is reached by grant copy or for the time of the call. */
-MUST_CHECK int gmem_read(struct gmem *m, uint64_t gpa, void *buf, size_t len);
-MUST_CHECK int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len);
+MUST_CHECK NOINLINE int gmem_read(struct gmem *m, uint64_t gpa, void *buf, size_t len);
+MUST_CHECK NOINLINE int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len);
 
 /*
  * The three of these that every request needs several times, for callers that are themselves quick:

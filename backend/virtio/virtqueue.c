@@ -167,7 +167,7 @@ int virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain)
     return virtqueue_pop_ahead(vq, chain);
 }
 
-static int copy_failed(struct virtqueue *vq, int r)
+static COLD int copy_failed(struct virtqueue *vq, int r)
 {
     return vq_break(vq, r == -EFAULT ? "buffer that is not the guest's memory"
                                      : "buffer that the host could not reach");
@@ -182,8 +182,8 @@ static inline int copy_piece(struct virtqueue *vq, const struct vq_piece *piece,
     return LIKELY(r == 0) ? 0 : copy_failed(vq, r);
 }
 
-static int copy_all_pieces(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf,
-                           size_t len, bool write)
+static NOINLINE int copy_all_pieces(struct virtqueue *vq, const struct vq_piece *piece,
+                                    uint8_t *buf, size_t len, bool write)
 {
     while (len > 0) {
         size_t n = piece->len < len ? piece->len : len;
@@ -211,7 +211,7 @@ static inline int copy_pieces(struct virtqueue *vq, const struct vq_piece *piece
 }
 
 /* A chain that broke the queue, and those behind it, are not to be used any more. */
-static int drop_from(struct virtqueue *vq, const struct vq_chain *chain)
+static COLD int drop_from(struct virtqueue *vq, const struct vq_chain *chain)
 {
     vq->next_avail = vq->flight[chain->place].before;
     vq->flight_end = chain->place;

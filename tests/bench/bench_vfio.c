@@ -8,9 +8,11 @@
  * driver and the grants made per request, and our instructions per request where the processor
  * counts them.
  *
- * usage: bench_vfio [--driver=vfio|iommufd] [--rounds=N] (--model | PCI-ADDRESS | UUID)
+ * usage: bench_vfio [--driver=vfio|iommufd] [--rounds=N] [--case=NAME]
+ *                   (--model | PCI-ADDRESS | UUID)
  *
- * --model runs on tests/support/model_vfio.c: a test of this program, not of anything's speed.
+ * --model runs on tests/support/model_vfio.c: a test of this program, not of anything's speed, and
+ * for tests/bench/instructions.
  */
 #include <config.h>
 
@@ -156,6 +158,7 @@ static const struct kernel_ops rec_ops = {
 struct bench {
     const struct iommu_driver *driver;
     const char *device;
+    const char *only; /* the cases of this name; NULL: all */
     unsigned rounds;
     bool on_model;
     struct model_kernel model;
@@ -494,6 +497,16 @@ static bool set_up(struct bench *b)
     return add_endpoint(b) && send_batch(b, NULL, 0, 1, build_attach, &ns);
 }
 
+static uint64_t requests_served(const struct bench *b)
+{
+    const struct viommu_counters *counters = viommu_counters(device_viommu(b->guest.device));
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(counters->requests); i++)
+        n += counters->requests[i];
+    return n;
+}
+
 static void tear_down(struct bench *b)
 {
     if (b->guest.device && b->ep)
@@ -511,6 +524,9 @@ static bool take_option(struct bench *b, int key)
     uint32_t rounds;
 
     switch (key) {
+    case 'c':
+        b->only = optarg;
+        return true;
     case 'd':
         b->driver = strcmp(optarg, "vfio") == 0      ? &vfio_driver
                     : strcmp(optarg, "iommufd") == 0 ? &iommufd_driver
@@ -532,6 +548,7 @@ static bool take_option(struct bench *b, int key)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
+        {"case", required_argument, NULL, 'c'},
         {"driver", required_argument, NULL, 'd'},
         {"model", no_argument, NULL, 'm'},
         {"rounds", required_argument, NULL, 'r'},
@@ -551,16 +568,20 @@ int main(int argc, char **argv)
     while ((key = getopt_long(argc, argv, "", options, NULL)) != -1)
         ok = take_option(&b, key) && ok;
     if (!ok || (argc - optind == 1) == b.on_model || argc - optind > 1) {
-        fputs("usage: bench_vfio [--driver=vfio|iommufd] [--rounds=N] (--model | PCI-ADDRESS | "
-              "UUID)\n",
+        fputs("usage: bench_vfio [--driver=vfio|iommufd] [--rounds=N] [--case=NAME] "
+              "(--model | PCI-ADDRESS | UUID)\n",
               stderr);
         return 2;
     }
     b.device = argv[optind];
     b.counter = open_counter();
     ok = set_up(&b);
-    for (size_t i = 0; i < ARRAY_SIZE(cases) && ok; i++)
-        ok = run_case(&b, &cases[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(cases) && ok; i++) {
+        if (!b.only || strcmp(b.only, cases[i].name) == 0)
+            ok = run_case(&b, &cases[i]);
+    }
+    if (ok)
+        printf("requests in all: %" PRIu64 "\n", requests_served(&b));
     tear_down(&b);
     if (b.counter >= 0)
         close(b.counter);
