@@ -19,6 +19,8 @@
 /* Rare, and out of the way of what is not. */
 #define NOINLINE __attribute__((noinline))
 #define COLD     __attribute__((cold, noinline))
+/* On the path of every request: these lie together, so that they take few pages. */
+#define HOT __attribute__((hot))
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -97,7 +97,7 @@ static void read_entry(const struct leaf *leaf, unsigned pos, struct imap_entry 
         .range = {leaf->keys[pos], p->last}, .value = p->value, .flags = p->flags, .tag = p->tag};
 }
 
-void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry *entry)
+HOT void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry *entry)
 {
     unsigned behind = leaf->n - pos;
 
@@ -112,7 +112,7 @@ void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry *ent
     leaf->hint = (uint16_t)pos;
 }
 
-void imap_leaf_cut(struct leaf *leaf, unsigned pos, unsigned end)
+HOT void imap_leaf_cut(struct leaf *leaf, unsigned pos, unsigned end)
 {
     unsigned behind = leaf->n - end;
 
@@ -150,7 +150,7 @@ static int insert_first(struct imap *map, const struct imap_entry *entry)
     return 0;
 }
 
-int imap_insert(struct imap *map, const struct imap_entry *entry)
+HOT int imap_insert(struct imap *map, const struct imap_entry *entry)
 {
     struct leaf *leaf;
     unsigned pos;
@@ -248,8 +248,8 @@ static struct cursor step(struct cursor c)
     return c.pos < c.leaf->n ? c : (struct cursor){c.leaf->next, 0};
 }
 
-bool imap_for_each_whole(struct imap *map, struct range r,
-                         void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
+HOT bool imap_for_each_whole(struct imap *map, struct range r,
+                             void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
 {
     const struct leaf *leaf;
     struct imap_entry entry;
@@ -322,8 +322,8 @@ static bool is_well_filled(const struct imap *map, const struct leaf *leaf, size
            !(next && next->n + n <= LEAF_MERGE_MAX);
 }
 
-size_t imap_remove_within(struct imap *map, struct range r,
-                          void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
+HOT size_t imap_remove_within(struct imap *map, struct range r,
+                              void (*fn)(const struct imap_entry *entry, void *ctx), void *ctx)
 {
     struct leaf *leaf;
     uint64_t first_key, last_key = 0;

@@ -24,17 +24,17 @@
 /* --- guest memory for the device core ----------------------------------------------------------
  */
 
-static int space_check(void *ctx, struct range gpa, bool write)
+static HOT int space_check(void *ctx, struct range gpa, bool write)
 {
     return gmem_check_quick(ctx, gpa, write);
 }
 
-static int space_pin(void *ctx, struct range gpa, bool write, struct guest_piece *first_out)
+static HOT int space_pin(void *ctx, struct range gpa, bool write, struct guest_piece *first_out)
 {
     return gmem_pin_segment(ctx, gpa, write, &first_out->hva, &first_out->bytes);
 }
 
-static void space_unpin(void *ctx, struct range gpa, bool write)
+static HOT void space_unpin(void *ctx, struct range gpa, bool write)
 {
     gmem_unpin(ctx, gpa, write);
 }
@@ -534,7 +534,7 @@ void device_publish(struct device *d, unsigned queue)
 }
 
 /* Up to `budget` requests; true if the queue may hold more. */
-static bool requests_run(struct device *d)
+static HOT bool requests_run(struct device *d)
 {
     struct virtqueue *vq = d->vq[VIOMMU_QUEUE_REQUEST];
     unsigned done = 0;

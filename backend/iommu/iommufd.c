@@ -479,8 +479,8 @@ static void space_detach(struct host_space *space, struct host_endpoint *ep)
     space->n_endpoints--;
 }
 
-static int space_map(struct host_space *space, struct range iova, const struct map_source *source,
-                     unsigned prot)
+static HOT int space_map(struct host_space *space, struct range iova,
+                         const struct map_source *source, unsigned prot)
 {
     struct ufd_ioas_map map = {
         .size = sizeof(map),
@@ -503,7 +503,7 @@ static int space_map(struct host_space *space, struct range iova, const struct m
     return host_map_errno(r);
 }
 
-static void space_unmap(struct host_space *space, struct range iova, uint64_t bytes)
+static HOT void space_unmap(struct host_space *space, struct range iova, uint64_t bytes)
 {
     struct ufd_ioas_unmap unmap = {
         .size = sizeof(unmap),

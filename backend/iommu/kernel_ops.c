@@ -26,7 +26,7 @@ static void host_close(void *ctx UNUSED, int fd)
     (void)close(fd);
 }
 
-static int host_ioctl(void *ctx UNUSED, int fd, unsigned long request, uintptr_t arg)
+static HOT int host_ioctl(void *ctx UNUSED, int fd, unsigned long request, uintptr_t arg)
 {
     int r;
 

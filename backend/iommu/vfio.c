@@ -647,8 +647,8 @@ static void space_detach(struct host_space *space, struct host_endpoint *ep)
     group->space = NULL;
 }
 
-static int space_map(struct host_space *space, struct range iova, const struct map_source *source,
-                     unsigned prot)
+static HOT int space_map(struct host_space *space, struct range iova,
+                         const struct map_source *source, unsigned prot)
 {
     int r = space->group->cut_off ? -EIO : dma_map(space->group, iova, source->hva, prot);
 
@@ -659,7 +659,7 @@ static int space_map(struct host_space *space, struct range iova, const struct m
     return 0;
 }
 
-static void space_unmap(struct host_space *space, struct range iova, uint64_t bytes)
+static HOT void space_unmap(struct host_space *space, struct range iova, uint64_t bytes)
 {
     if (!space->group->cut_off)
         take_out(space->group, iova, bytes);

@@ -139,7 +139,7 @@ static struct imap_entry decode_map(const uint8_t *req)
     };
 }
 
-static enum viommu_status handle_map(struct viommu *v, const uint8_t *req)
+static HOT enum viommu_status handle_map(struct viommu *v, const uint8_t *req)
 {
     struct imap_entry entry = decode_map(req);
 
@@ -148,7 +148,7 @@ static enum viommu_status handle_map(struct viommu *v, const uint8_t *req)
     return map_entry(v, le32_load(req + VIOMMU_MAP_DOMAIN), &entry);
 }
 
-static enum viommu_status handle_unmap(struct viommu *v, const uint8_t *req)
+static HOT enum viommu_status handle_unmap(struct viommu *v, const uint8_t *req)
 {
     struct range iova = {le64_load(req + VIOMMU_UNMAP_VIRT_START),
                          le64_load(req + VIOMMU_UNMAP_VIRT_END)};
@@ -241,8 +241,8 @@ static NOINLINE size_t request_with_properties(struct viommu *v, const uint8_t *
     return used;
 }
 
-size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint64_t writable,
-                      uint8_t *reply)
+HOT size_t viommu_request(struct viommu *v, const uint8_t *req, size_t req_len, uint64_t writable,
+                          uint8_t *reply)
 {
     const struct request *request = find_request(v, req, req_len, writable);
 

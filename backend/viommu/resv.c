@@ -96,7 +96,7 @@ void resv_remove(struct resv_node **tree, const struct resv_node *nodes, size_t 
         *tree = take(*tree, &nodes[i]);
 }
 
-bool resv_overlaps(const struct resv_node *t, struct range r)
+HOT bool resv_overlaps(const struct resv_node *t, struct range r)
 {
     while (t && t->max_last >= r.first) {
         if (range_overlaps(t->range, r))

@@ -81,8 +81,8 @@ static int parts_map(struct viommu *v, struct vspace *space, const struct imap_e
 }
 
 /* Maps an entry, whose memory begins with the piece `first`, in one space. */
-static int space_map(struct viommu *v, struct vspace *space, const struct imap_entry *entry,
-                     const struct guest_piece *first)
+static HOT int space_map(struct viommu *v, struct vspace *space, const struct imap_entry *entry,
+                         const struct guest_piece *first)
 {
     struct map_source source = {.type = space->ops->source};
 
@@ -95,8 +95,8 @@ static int space_map(struct viommu *v, struct vspace *space, const struct imap_e
     return part_map(v, space, entry->range, &source, entry->flags);
 }
 
-int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry,
-               const struct guest_piece *first)
+HOT int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry,
+                   const struct guest_piece *first)
 {
     for (struct vspace *space = vd->first_space; space; space = space->next) {
         int r = space_map(v, space, entry, first);
@@ -110,7 +110,7 @@ int spaces_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *en
     return 0;
 }
 
-void spaces_unmap(struct viommu *v, const struct vdomain *vd, const struct extent *mapped)
+HOT void spaces_unmap(struct viommu *v, const struct vdomain *vd, const struct extent *mapped)
 {
     if (!mapped->any)
         return;

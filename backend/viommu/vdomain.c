@@ -43,7 +43,7 @@ int vdomain_new(struct viommu *v, uint32_t id, bool bypass, struct vdomain **out
 }
 
 /* Ends the pin of a mapping that is leaving the table; the host has dropped it by now. */
-static void unpin_entry(const struct imap_entry *entry, void *ctx)
+static HOT void unpin_entry(const struct imap_entry *entry, void *ctx)
 {
     struct viommu *v = ctx;
     struct range gpa;
@@ -72,7 +72,7 @@ static void forget_mappings(struct viommu *v, struct vdomain *vd, struct range i
 }
 
 /* An entry of an UNMAP leaves the record; what of it the host has mapped is added up. */
-static void leave_record(const struct imap_entry *entry, void *ctx)
+static HOT void leave_record(const struct imap_entry *entry, void *ctx)
 {
     struct viommu *v = ctx;
     struct extent *mapped = &v->unmaps.mapped;
@@ -86,7 +86,7 @@ static void leave_record(const struct imap_entry *entry, void *ctx)
     mapped->bytes += range_size(entry->range);
 }
 
-void unmaps_do(struct viommu *v)
+HOT void unmaps_do(struct viommu *v)
 {
     struct unmaps *todo = &v->unmaps;
     struct vdomain *vd = todo->vd;
@@ -143,7 +143,8 @@ static enum viommu_status check_map(struct viommu *v, const struct vdomain *vd,
     return VIOMMU_S_OK;
 }
 
-enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd, const struct imap_entry *entry)
+HOT enum viommu_status vdomain_map(struct viommu *v, struct vdomain *vd,
+                                   const struct imap_entry *entry)
 {
     bool write = (entry->flags & VIOMMU_MAP_F_WRITE) != 0;
     bool access = mapping_has_access(entry->flags);
@@ -183,7 +184,7 @@ undo_insert:
     return viommu_status_of_errno(r);
 }
 
-enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova)
+HOT enum viommu_status vdomain_unmap(struct viommu *v, struct vdomain *vd, struct range iova)
 {
     struct unmaps *todo = &v->unmaps;
 

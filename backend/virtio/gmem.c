@@ -313,7 +313,7 @@ static NOINLINE void unpin_any(struct gmem *m, struct range gpa, bool write)
         window_unpin(m, w);
 }
 
-void gmem_unpin(struct gmem *m, struct range gpa, bool write)
+HOT void gmem_unpin(struct gmem *m, struct range gpa, bool write)
 {
     struct window *w = window_of_pin(m, gpa, write);
 
@@ -362,8 +362,8 @@ static NOINLINE int pin_segment_any(struct gmem *m, struct range gpa, bool write
     return r < 0 ? r : gmem_segment(m, gpa, write, hva_out, len_out);
 }
 
-int gmem_pin_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
-                     uint64_t *len_out)
+HOT int gmem_pin_segment(struct gmem *m, struct range gpa, bool write, void **hva_out,
+                         uint64_t *len_out)
 {
     struct window *w = window_of_pin(m, gpa, write);
 

@@ -134,7 +134,7 @@ const char *virtqueue_broken_why(const struct virtqueue *vq)
     return vq->why ? vq->why : "";
 }
 
-int virtqueue_pop_ahead(struct virtqueue *vq, struct vq_chain *chain)
+HOT int virtqueue_pop_ahead(struct virtqueue *vq, struct vq_chain *chain)
 {
     struct vq_flight *flight;
     int r;
@@ -259,7 +259,7 @@ void virtqueue_want(struct virtqueue *vq, const struct vq_chain *chain, size_t r
     want_pieces(vq, pieces, read, false);
 }
 
-int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void *buf, size_t max)
+HOT int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void *buf, size_t max)
 {
     const struct vq_flight *flight = flight_of(vq, chain);
     size_t n;
@@ -274,7 +274,8 @@ int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void *buf
     return (int)n;
 }
 
-int virtqueue_write(struct virtqueue *vq, const struct vq_chain *chain, const void *buf, size_t len)
+HOT int virtqueue_write(struct virtqueue *vq, const struct vq_chain *chain, const void *buf,
+                        size_t len)
 {
     const struct vq_flight *flight = flight_of(vq, chain);
 
@@ -293,7 +294,7 @@ static uint16_t behind_oldest(const struct virtqueue *vq)
                                                  : vq->next_avail;
 }
 
-void virtqueue_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t used)
+HOT void virtqueue_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t used)
 {
     const struct vq_flight *flight = flight_of(vq, chain);
 
@@ -344,7 +345,7 @@ bool virtqueue_has_work(struct virtqueue *vq)
     return !vq->why && vq->ops->has_work(vq);
 }
 
-uint16_t virtqueue_position(const struct virtqueue *vq)
+HOT uint16_t virtqueue_position(const struct virtqueue *vq)
 {
     return behind_oldest(vq);
 }

@@ -171,7 +171,7 @@ static int walk_chain(struct virtqueue *vq, uint16_t flags, uint32_t room)
     }
 }
 
-static int packed_pop(struct virtqueue *vq)
+static HOT int packed_pop(struct virtqueue *vq)
 {
     uint16_t flags = load_flags(vq, vq->next_avail);
     uint32_t room;
@@ -190,7 +190,7 @@ static int packed_pop(struct virtqueue *vq)
     return 1;
 }
 
-static void packed_push(struct virtqueue *vq, uint16_t head, uint32_t used)
+static HOT void packed_push(struct virtqueue *vq, uint16_t head, uint32_t used)
 {
     struct virtqueue_packed *p = &vq->packed;
     uint16_t flags = wrap_of(vq->used) ? DESC_F_AVAIL | DESC_F_USED : 0;

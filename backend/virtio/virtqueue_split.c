@@ -146,7 +146,7 @@ static int walk_chain(struct virtqueue *vq, uint16_t head)
     }
 }
 
-static int split_pop(struct virtqueue *vq)
+static HOT int split_pop(struct virtqueue *vq)
 {
     uint16_t head, ahead;
     int r;
@@ -169,7 +169,7 @@ static int split_pop(struct virtqueue *vq)
     return 1;
 }
 
-static void split_push(struct virtqueue *vq, uint16_t head, uint32_t used)
+static HOT void split_push(struct virtqueue *vq, uint16_t head, uint32_t used)
 {
     uint32_t *element = &vq->split.used_ring[2 * (size_t)(vq->used & (vq->size - 1))];
 
