@@ -34,7 +34,6 @@ struct device {
     struct gmem *mem;
     struct viommu *viommu;
     uint8_t *reply; /* viommu_reply_max() bytes */
-    struct device_request ahead[VIRTQUEUE_AHEAD];
 
     bool connected;
     bool running;
@@ -59,6 +58,8 @@ struct device {
     const char *broken_why; /* "" unless NEEDS_RESET */
     uint64_t breaks;
     struct ratelimit log_limit;
+
+    struct device_request ahead[VIRTQUEUE_AHEAD]; /* last: what every request needs is above */
 };
 
 /*

@@ -130,8 +130,7 @@ struct virtqueue {
     uint16_t used;
     uint16_t published;
 
-    struct vq_flight flight[VIRTQUEUE_AHEAD]; /* [flight_first, flight_end) are in flight */
-    unsigned flight_first, flight_end;
+    unsigned flight_first, flight_end; /* those of `flight` that are in flight */
     struct vq_chain chain;   /* under construction, or the last one */
     struct vq_piece *pieces; /* of each chain first the readable, then the writable ones */
     uint32_t n_pieces;
@@ -141,6 +140,8 @@ struct virtqueue {
     struct virtqueue_packed packed;
     struct gmem_area desc, driver, device;
     uint64_t popped, pushed, notifications;
+
+    struct vq_flight flight[VIRTQUEUE_AHEAD]; /* last: what every request needs is above */
 };
 
 /* Breaks a sound queue for good, for a reason that is static text. Returns -EPROTO. */
