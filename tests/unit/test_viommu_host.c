@@ -254,13 +254,19 @@ static void segment_that_leaves_the_mapping_is_not_mapped(void)
     UT_EQ(rig_attach(&rig, 1, 8, 0), VIOMMU_S_OK);
     pin_size = PAGE;
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        unsigned n = rig.host.calls[HOST_MAP];
+
         segment_size = sizes[i];
         RIG_REFUSED(&rig, rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_FAULT);
+        UT_EQ(rig.host.calls[HOST_MAP] - n, 1); /* the piece before it */
     }
     segment_size = PAGE;
     for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
+        unsigned n = rig.host.calls[HOST_MAP];
+
         pin_size = pins[i];
         RIG_REFUSED(&rig, rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_FAULT);
+        UT_EQ(rig.host.calls[HOST_MAP] - n, 0);
     }
     pin_size = PAGE;
     UT_EQ(rig_map(&rig, 1, 0, 2 * PAGE - 1, 2 * PAGE, MAP_R), VIOMMU_S_OK);
@@ -306,6 +312,10 @@ static void replay_is_undone_at_every_mapping(void)
     for (unsigned n = 1; n <= N_REPLAYED; n++) {
         model_host_fail(&rig.host, HOST_MAP, n, 1, -ENOSPC);
         RIG_REFUSED(&rig, rig_attach(&rig, 1, 9, 0), VIOMMU_S_NOMEM);
+    }
+    for (unsigned n = 1; n <= N_REPLAYED; n++) {
+        model_space_fail(&rig.mem, SPACE_SEGMENT, n, -EFAULT);
+        RIG_REFUSED(&rig, rig_attach(&rig, 1, 9, 0), VIOMMU_S_FAULT);
     }
     UT_EQ(rig_attach(&rig, 1, 9, 0), VIOMMU_S_OK);
     RIG_CHECK(&rig);
