@@ -125,29 +125,40 @@ static inline void gmem_copy_words(uint8_t *to, const uint8_t *from, size_t len)
 }
 #define GMEM_FEW_WORDS 128u /* bytes */
 
-MUST_CHECK static inline int gmem_read_quick(struct gmem *m, uint64_t gpa, void *buf, size_t len)
+/* True: all of it was in view, and is copied. */
+static inline bool gmem_read_view(const struct gmem *m, uint64_t gpa, void *buf, size_t len)
 {
     const struct gmem_view *view = gmem_view(m);
     uint64_t skip = gpa - view->address;
 
     if (UNLIKELY(len > GMEM_FEW_WORDS || skip >= view->readable_bytes ||
                  len > view->readable_bytes - skip))
-        return gmem_read(m, gpa, buf, len);
+        return false;
     gmem_copy_words(buf, view->base + skip, len);
-    return 0;
+    return true;
 }
 
-MUST_CHECK static inline int gmem_write_quick(struct gmem *m, uint64_t gpa, const void *buf,
-                                              size_t len)
+static inline bool gmem_write_view(const struct gmem *m, uint64_t gpa, const void *buf, size_t len)
 {
     const struct gmem_view *view = gmem_view(m);
     uint64_t skip = gpa - view->address;
 
     if (UNLIKELY(len > GMEM_FEW_WORDS || skip >= view->writable_bytes ||
                  len > view->writable_bytes - skip))
-        return gmem_write(m, gpa, buf, len);
+        return false;
     gmem_copy_words(view->base + skip, buf, len);
-    return 0;
+    return true;
+}
+
+MUST_CHECK static inline int gmem_read_quick(struct gmem *m, uint64_t gpa, void *buf, size_t len)
+{
+    return gmem_read_view(m, gpa, buf, len) ? 0 : gmem_read(m, gpa, buf, len);
+}
+
+MUST_CHECK static inline int gmem_write_quick(struct gmem *m, uint64_t gpa, const void *buf,
+                                              size_t len)
+{
+    return gmem_write_view(m, gpa, buf, len) ? 0 : gmem_write(m, gpa, buf, len);
 }
 
 /*

@@ -167,55 +167,31 @@ int virtqueue_pop(struct virtqueue *vq, struct vq_chain *chain)
     return virtqueue_pop_ahead(vq, chain);
 }
 
-static COLD int copy_failed(struct virtqueue *vq, int r)
+/* A chain that broke the queue, and those behind it, are not to be used any more. */
+static COLD int copy_failed(struct virtqueue *vq, const struct vq_chain *chain, int r)
 {
+    vq->next_avail = vq->flight[chain->place].before;
+    vq->flight_end = chain->place;
     return vq_break(vq, r == -EFAULT ? "buffer that is not the guest's memory"
                                      : "buffer that the host could not reach");
 }
 
-static inline int copy_piece(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf,
-                             size_t n, bool write)
-{
-    int r = write ? gmem_write_quick(vq->mem, piece->addr, buf, n)
-                  : gmem_read_quick(vq->mem, piece->addr, buf, n);
-
-    return LIKELY(r == 0) ? 0 : copy_failed(vq, r);
-}
-
-static NOINLINE int copy_all_pieces(struct virtqueue *vq, const struct vq_piece *piece,
-                                    uint8_t *buf, size_t len, bool write)
+/* Copies between buf and the chain's pieces from `piece` on; they have `len` bytes. */
+static NOINLINE int copy_pieces(struct virtqueue *vq, const struct vq_chain *chain,
+                                const struct vq_piece *piece, uint8_t *buf, size_t len, bool write)
 {
     while (len > 0) {
         size_t n = piece->len < len ? piece->len : len;
-        int r = copy_piece(vq, piece, buf, n, write);
+        int r = write ? gmem_write_quick(vq->mem, piece->addr, buf, n)
+                      : gmem_read_quick(vq->mem, piece->addr, buf, n);
 
         if (r < 0)
-            return r;
+            return copy_failed(vq, chain, r);
         buf += n;
         len -= n;
         piece++;
     }
     return 0;
-}
-
-/*
- * Copies between buf and the pieces from `piece` on, `len` bytes in all; the chain has them. Mostly
- * it is one.
- */
-static inline int copy_pieces(struct virtqueue *vq, const struct vq_piece *piece, uint8_t *buf,
-                              size_t len, bool write)
-{
-    if (LIKELY(len > 0 && len <= piece->len))
-        return copy_piece(vq, piece, buf, len, write);
-    return copy_all_pieces(vq, piece, buf, len, write);
-}
-
-/* A chain that broke the queue, and those behind it, are not to be used any more. */
-static COLD int drop_from(struct virtqueue *vq, const struct vq_chain *chain)
-{
-    vq->next_avail = vq->flight[chain->place].before;
-    vq->flight_end = chain->place;
-    return -EPROTO;
 }
 
 /* NULL: the chain is not in flight. */
@@ -262,6 +238,7 @@ void virtqueue_want(struct virtqueue *vq, const struct vq_chain *chain, size_t r
 HOT int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void *buf, size_t max)
 {
     const struct vq_flight *flight = flight_of(vq, chain);
+    const struct vq_piece *piece;
     size_t n;
 
     if (!flight)
@@ -269,22 +246,25 @@ HOT int virtqueue_read(struct virtqueue *vq, const struct vq_chain *chain, void 
     n = max < flight->chain.readable ? max : flight->chain.readable;
     if (n > INT32_MAX)
         return -EPROTO;
-    if (copy_pieces(vq, &vq->pieces[flight->first_piece], buf, n, false) < 0)
-        return drop_from(vq, chain);
-    return (int)n;
+    piece = &vq->pieces[flight->first_piece];
+    /* Mostly it is one piece, and in view. */
+    if (LIKELY(n > 0 && n <= piece->len && gmem_read_view(vq->mem, piece->addr, buf, n)))
+        return (int)n;
+    return copy_pieces(vq, chain, piece, buf, n, false) < 0 ? -EPROTO : (int)n;
 }
 
 HOT int virtqueue_write(struct virtqueue *vq, const struct vq_chain *chain, const void *buf,
                         size_t len)
 {
     const struct vq_flight *flight = flight_of(vq, chain);
+    const struct vq_piece *piece;
 
     if (!flight || len > flight->chain.writable)
         return -EPROTO;
-    if (copy_pieces(vq, &vq->pieces[flight->first_piece + flight->chain.n_readable],
-                    (uint8_t *)(uintptr_t)buf, len, true) < 0)
-        return drop_from(vq, chain);
-    return 0;
+    piece = &vq->pieces[flight->first_piece + flight->chain.n_readable];
+    if (LIKELY(len > 0 && len <= piece->len && gmem_write_view(vq->mem, piece->addr, buf, len)))
+        return 0;
+    return copy_pieces(vq, chain, piece, (uint8_t *)(uintptr_t)buf, len, true);
 }
 
 /* Behind the oldest chain in flight. */

@@ -131,7 +131,7 @@ struct virtqueue {
     uint16_t published;
 
     unsigned flight_first, flight_end; /* those of `flight` that are in flight */
-    struct vq_chain chain;   /* under construction, or the last one */
+    struct vq_chain chain;             /* under construction, or the last one */
     struct vq_piece *pieces; /* of each chain first the readable, then the writable ones */
     uint32_t n_pieces;
     struct vring_desc *table; /* the copy of an indirect table: `size` entries */
