@@ -64,6 +64,13 @@ static bool world(void)
 /* Ends a test: nothing may stay mapped, nothing may have been unmapped that was not mapped. */
 static void end(void)
 {
+    if (mem && grants) {
+        struct gmem_stats s;
+
+        gmem_get_stats(mem, &s);
+        UT_EQ(s.copies, fake_grants_copy_calls(grants));
+        UT_EQ(s.calls, fake_grants_calls(grants) + s.copies);
+    }
     mem = gmem_free(mem);
     if (grants) {
         UT_EQ(fake_grants_live_pages(grants), 0);
@@ -1539,24 +1546,26 @@ static void an_area_holds_each_of_its_pages(void)
 
 static void a_grown_run_is_usable_around_a_pinned_window(void)
 {
-    struct gmem_run run = run_of(0, 3, false);
+    for (int write = 0; write < 2; write++) {
+        struct gmem_run run = run_of(0, 3, !write);
 
-    UT_REQUIRE(world());
-    UT_EQ(gmem_set_map(mem, &run, 1), 0);
-    UT_EQ(gmem_pin(mem, map_pages(0, 3), true), 0);
-    for (uint32_t pages = 4; pages <= 8; pages++) {
-        run.pages = pages;
+        UT_REQUIRE(world());
         UT_EQ(gmem_set_map(mem, &run, 1), 0);
-        UT_EQ(gmem_pin(mem, map_pages(0, pages), true), 0);
-        expect_segment(map_pages(pages - 1, 1), true, (pages - 1) * PAGE, PAGE);
+        UT_EQ(gmem_pin(mem, map_pages(0, 3), write), 0);
+        for (uint32_t pages = 4; pages <= 8; pages++) {
+            run.pages = pages;
+            UT_EQ(gmem_set_map(mem, &run, 1), 0);
+            UT_EQ(gmem_pin(mem, map_pages(0, pages), write), 0);
+            expect_segment(map_pages(pages - 1, 1), write, (pages - 1) * PAGE, PAGE);
+        }
+        UT_EQ(fake_grants_live_pages(grants), 8);
+        for (uint32_t pages = 8; pages >= 4; pages--)
+            gmem_unpin(mem, map_pages(0, pages), write);
+        UT_EQ(stats().pinned_pages, 3);
+        gmem_unpin(mem, map_pages(0, 3), write);
+        UT_EQ(stats().pinned_pages, 0);
+        end();
     }
-    UT_EQ(fake_grants_live_pages(grants), 8);
-    for (uint32_t pages = 8; pages >= 4; pages--)
-        gmem_unpin(mem, map_pages(0, pages), true);
-    UT_EQ(stats().pinned_pages, 3);
-    gmem_unpin(mem, map_pages(0, 3), true);
-    UT_EQ(stats().pinned_pages, 0);
-    end();
 }
 
 /* A pin keeps its own window when its run becomes writable: the address is in a host IOMMU. */
@@ -1657,6 +1666,7 @@ static void pages_of_overlapping_grant_pins_are_found(void)
                 if (want_read)
                     UT_EQ(*(uint8_t *)hva, fake_grants_memory(grants)[k * PAGE]);
             }
+            UT_REQUIRE(books_are_right());
         }
         end();
     }
@@ -1680,7 +1690,7 @@ static void tree_of_grant_windows_stays_shallow(void)
 }
 
 /* Random pins of both kinds against counts of what must be live. */
-static void random_pins_leave_the_counts_of_a_model(void)
+static void random_pins(const struct gmem_limits *limits)
 {
     enum { SLOTS = 40 };
     struct {
@@ -1688,9 +1698,9 @@ static void random_pins_leave_the_counts_of_a_model(void)
         bool write, used, grant;
         uint32_t page, n;
     } slots[SLOTS] = {0};
-    uint32_t seed = 1;
+    uint32_t seed = (uint32_t)limits->max_windows;
 
-    UT_REQUIRE(world());
+    UT_REQUIRE(world_with(&fake_grants_ops, limits));
     UT_EQ(set_whole_map(), 0);
     for (unsigned step = 0; step < 20000; step++) {
         unsigned s = next_random(&seed) % SLOTS;
@@ -1714,7 +1724,7 @@ static void random_pins_leave_the_counts_of_a_model(void)
             UT_REQUIRE(r == 0 || r == -ENOMEM || r == -EIO);
             slots[s].used = r == 0;
         }
-        UT_REQUIRE(stats().pages <= 64 && stats().windows <= 16);
+        UT_REQUIRE(stats().pages < limits->max_pages && stats().windows < limits->max_windows);
         UT_REQUIRE(stats().pages == fake_grants_live_pages(grants));
         UT_REQUIRE(stats().windows == fake_grants_live_maps(grants));
         UT_REQUIRE(books_are_right());
@@ -1735,6 +1745,128 @@ static void random_pins_leave_the_counts_of_a_model(void)
     UT_EQ(stats().pinned_pages, 0);
     UT_EQ(gmem_set_map(mem, NULL, 0), 0);
     UT_EQ(fake_grants_live_pages(grants), 0);
+    end();
+}
+
+static void random_pins_leave_the_counts_of_a_model(void)
+{
+    /* So few that any two chunks meet in a bucket. */
+    static const struct gmem_limits tiny = {
+        .max_pages = 65, .max_windows = 4, .max_pin_pages = 48, .window_pages = 8};
+
+    random_pins(&small);
+    random_pins(&tiny);
+}
+
+/* Frame REF + 50 is page 0, reference REF + 50 is page 50: whatever was looked at last. */
+static void frames_and_references_are_not_mixed_up(void)
+{
+    struct gmem_run run = {.address = (REF + 50) * PAGE, .first_ref = REF, .pages = 8};
+    uint8_t byte, *memory;
+
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
+    memory = fake_grants_memory(grants);
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    gmem_begin(mem);
+    for (unsigned i = 0; i < 3; i++) {
+        UT_EQ(mem_read(run.address + 5, &byte, 1), 0);
+        UT_EQ(byte, memory[5]);
+        UT_EQ(mem_read(grant_address(REF + 50, 5), &byte, 1), 0);
+        UT_EQ(byte, memory[50 * PAGE + 5]);
+    }
+    gmem_end(mem);
+    end();
+}
+
+/* Windows of all sizes, read and written, each at once after another. */
+static void looking_back_and_forth_finds_the_right_bytes(void)
+{
+    const struct gmem_run runs[] = {run_of(0, 8, false), run_of(8, 3, false), run_of(16, 1, false),
+                                    run_of(24, 5, true)};
+    uint32_t seed = 3;
+    uint8_t buf[3], *memory;
+
+    UT_REQUIRE(world());
+    memory = fake_grants_memory(grants);
+    UT_EQ(gmem_set_map(mem, runs, 4), 0);
+    for (unsigned i = 0; i < 3000; i++) {
+        const struct gmem_run *run = &runs[next_random(&seed) % 4];
+        uint64_t at = next_random(&seed) % (run->pages * PAGE + 2), len = 1 + at % 3;
+        uint64_t page0 = run->address - BASE * PAGE;
+        bool ok = at + len <= run->pages * PAGE, write = next_random(&seed) % 2;
+
+        if (page0 == 0 && at + len > 8 * PAGE)
+            ok = true; /* the next run follows it */
+        if (write) {
+            memset(buf, (int)i, sizeof(buf));
+            ok = ok && !run->read_only;
+            UT_EQ(mem_write(run->address + at, buf, len), ok ? 0 : -EFAULT);
+        } else {
+            UT_EQ(mem_read(run->address + at, buf, len), ok ? 0 : -EFAULT);
+        }
+        UT_REQUIRE(!ok || memcmp(buf, memory + page0 + at, len) == 0);
+    }
+    end();
+}
+
+/* What waits for its unmap counts: the limits hold for what is mapped in fact, at any time. */
+static void limits_hold_in_sections_too(void)
+{
+    static const struct gmem_limits few = {
+        .max_pages = 1000, .max_windows = 5, .max_pin_pages = 48, .window_pages = 8};
+
+    for (int pass = 0; pass < 4; pass++) {
+        const struct gmem_limits *limits = pass & 1 ? &few : &small;
+        uint8_t byte;
+
+        UT_REQUIRE(world_with(pass & 2 ? &fake_grants_ops_many : &fake_grants_ops, limits));
+        UT_EQ(set_whole_map(), 0);
+        gmem_begin(mem);
+        for (uint64_t i = 0; i < 100; i++) {
+            UT_EQ(mem_read((BASE + i * 8 % GUEST) * PAGE, &byte, 1), 0);
+            UT_EQ(gmem_pin(mem, grant_pages(REF + (uint32_t)i, 1), true), 0);
+            gmem_unpin(mem, grant_pages(REF + (uint32_t)i, 1), true);
+            UT_TRUE(fake_grants_live_pages(grants) <= limits->max_pages);
+            UT_TRUE(fake_grants_live_maps(grants) <= limits->max_windows);
+            UT_TRUE(books_are_right());
+        }
+        gmem_end(mem);
+        end();
+    }
+}
+
+/* The first piece of a pin, for pins of every kind: as gmem_pin and gmem_segment say. */
+static void a_pin_says_where_its_memory_begins(void)
+{
+    const struct range gpas[] = {map_pages(3, 1),         map_pages(0, 8),
+                                 map_pages(6, 4),         bytes((BASE + 1) * PAGE + 5, 10),
+                                 grant_pages(REF + 9, 2), bytes(grant_address(REF + 20, 7), 5000)};
+    static const size_t offsets[] = {3 * PAGE, 0, 6 * PAGE, PAGE + 5, 9 * PAGE, 20 * PAGE + 7};
+    static const uint64_t lens[] = {PAGE, 8 * PAGE, 2 * PAGE, 10, 2 * PAGE, 5000};
+
+    UT_REQUIRE(world());
+    UT_EQ(set_whole_map(), 0);
+    for (int again = 0; again < 2; again++) {
+        for (size_t i = 0; i < ARRAY_SIZE(gpas); i++) {
+            void *hva = NULL;
+            uint64_t len = 0;
+
+            UT_EQ(gmem_pin_segment(mem, gpas[i], true, &hva, &len), 0);
+            UT_EQ(len, lens[i]);
+            UT_TRUE(hva && memcmp(hva, fake_grants_memory(grants) + offsets[i], (size_t)len) == 0);
+            expect_segment(gpas[i], true, offsets[i], lens[i]);
+        }
+    }
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(gpas); i++)
+        gmem_unpin(mem, gpas[i % ARRAY_SIZE(gpas)], true);
+    UT_EQ(stats().pinned_pages, 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        void *hva = &hva;
+        uint64_t len = 77;
+
+        UT_EQ(gmem_pin_segment(mem, i ? map_pages(GUEST, 1) : grant_pages(0, 1), true, &hva, &len),
+              -EFAULT);
+    }
     end();
 }
 
@@ -1800,6 +1932,10 @@ static const struct ut_case cases[] = {
     UT_CASE(pages_of_overlapping_grant_pins_are_found),
     UT_CASE(tree_of_grant_windows_stays_shallow),
     UT_CASE(random_pins_leave_the_counts_of_a_model),
+    UT_CASE(frames_and_references_are_not_mixed_up),
+    UT_CASE(looking_back_and_forth_finds_the_right_bytes),
+    UT_CASE(limits_hold_in_sections_too),
+    UT_CASE(a_pin_says_where_its_memory_begins),
 };
 
 int main(int argc, char **argv)
