@@ -210,8 +210,8 @@ static bool want_known(const struct gmem *m, const struct want *want)
     for (size_t i = m->n_wants; i-- > 0;) {
         const struct want *w = &m->wants[i];
 
-        if (want->pin ? w->pin && w->first == want->first && w->last == want->last &&
-                            w->write == want->write
+        /* There is one window of the same references and access, whatever it is wanted for. */
+        if (want->pin ? w->first == want->first && w->last == want->last && w->write == want->write
                       : w->first <= want->first && w->last >= want->last && w->write >= want->write)
             return true;
     }
