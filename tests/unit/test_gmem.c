@@ -139,6 +139,12 @@ static void expect_segment(struct range gpa, bool write, size_t offset, uint64_t
 
 #define TOO_MANY ((1ull << 31) + 1)
 
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
 /* --- what gmem_priv.h says of the books --------------------------------------------------------
  */
 
@@ -1147,6 +1153,238 @@ static void windows_that_will_be_used_are_mapped_by_one_call(void)
     end();
 }
 
+struct hint {
+    enum { END, PIN_R, PIN_W, READ, WRITE } what;
+    uint32_t page, n;
+};
+
+static void give_hint(const struct hint *h)
+{
+    struct range gpa = grant_pages(REF + h->page, h->n);
+
+    if (h->what == PIN_R || h->what == PIN_W)
+        gmem_want_pin(mem, gpa, h->what == PIN_W);
+    else
+        gmem_want_access(mem, gpa, h->what == WRITE);
+}
+
+/* What is mapped for hints: each window once, exactly for pins, and a pin alone is no reason. */
+static void hints_map_what_they_say(void)
+{
+    static const struct {
+        struct hint hints[4];
+        size_t maps, pages;
+    } cases[] = {
+        {{{PIN_R, 0, 2}}, 0, 0},
+        {{{PIN_R, 0, 2}, {PIN_R, 0, 2}}, 0, 0},
+        {{{PIN_R, 0, 2}, {PIN_W, 0, 2}}, 2, 4},
+        {{{PIN_R, 0, 2}, {PIN_R, 0, 3}}, 2, 5},
+        {{{PIN_R, 0, 3}, {PIN_R, 1, 2}}, 2, 5},
+        {{{PIN_R, 1, 2}, {PIN_R, 0, 3}}, 2, 5},
+        {{{PIN_R, 0, 20}, {PIN_R, 30, 1}}, 2, 21},
+        {{{WRITE, 0, 1}, {PIN_W, 0, 1}}, 1, 1}, /* the very same window */
+        {{{WRITE, 0, 1}, {PIN_R, 0, 1}}, 2, 2},
+        {{{WRITE, 0, 2}, {PIN_W, 0, 1}}, 2, 3},
+        {{{PIN_W, 0, 1}, {WRITE, 0, 1}}, 0, 0}, /* the pin's will do */
+        {{{PIN_W, 0, 1}, {WRITE, 0, 1}, {READ, 9, 1}}, 2, 2},
+        {{{READ, 0, 1}}, 1, 1},
+        {{{READ, 0, 1}, {READ, 0, 1}}, 1, 1},
+        {{{READ, 0, 1}, {WRITE, 0, 1}}, 2, 2},
+        {{{WRITE, 0, 1}, {READ, 0, 1}}, 1, 1},
+        {{{WRITE, 0, 1}, {WRITE, 0, 1}}, 1, 1},
+        {{{READ, 0, 1}, {READ, 1, 1}}, 2, 2},
+        {{{READ, 1, 1}, {READ, 0, 1}}, 2, 2},
+        {{{READ, 0, 4}, {READ, 1, 2}}, 1, 4},
+        {{{READ, 0, 15}}, 1, 15},
+        {{{READ, 0, 16}}, 1, 16},
+        {{{READ, 0, 20}}, 1, 16}, /* as much as one step of a copy */
+        {{{PIN_R, 0, 49}, {READ, 100, 1}}, 1, 1},
+        {{{READ, 100, 1}, {PIN_R, 0, 47}}, 2, 48},
+        {{{READ, 100, 1}, {PIN_R, 0, 48}}, 1, 1},
+        {{{READ, 100, 1}, {READ, 101, 1}, {PIN_R, 0, 47}}, 2, 2},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        UT_REQUIRE(world_with(&fake_grants_ops_many, &small));
+        gmem_begin(mem);
+        for (unsigned k = 0; cases[i].hints[k].what != END; k++)
+            give_hint(&cases[i].hints[k]);
+        gmem_fetch(mem);
+        UT_EQ(stats().windows, cases[i].maps);
+        UT_EQ(stats().pages, cases[i].pages);
+        UT_EQ(fake_grants_calls(grants), cases[i].maps > 0);
+        UT_TRUE(books_are_right());
+        gmem_end(mem);
+        UT_EQ(stats().windows, 0);
+        end();
+    }
+}
+
+/*
+ * A buffer of a batch may be exactly the page that another request of it maps. There is one window
+ * of these references, so that a pin and its unpin mean the same.
+ */
+static void a_page_that_is_written_and_pinned_has_one_window(void)
+{
+    uint32_t seed = 1;
+    uint8_t byte = 1;
+
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &small));
+    for (unsigned round = 0; round < 300; round++) {
+        uint32_t page[6];
+
+        gmem_begin(mem);
+        for (unsigned i = 0; i < 6; i++) {
+            page[i] = 10 * i + next_random(&seed) % 10;
+            give_hint(&(struct hint){i % 2 ? WRITE : PIN_W, page[i], 1});
+            give_hint(&(struct hint){i % 2 ? PIN_W : WRITE, page[i], 1});
+        }
+        gmem_fetch(mem);
+        UT_REQUIRE(books_are_right());
+        for (unsigned i = 0; i < 6; i++) {
+            UT_EQ(gmem_pin(mem, grant_pages(REF + page[i], 1), true), 0);
+            UT_EQ(mem_write(grant_address(REF + page[i], 0), &byte, 1), 0);
+        }
+        for (unsigned i = 0; i < 6; i++)
+            gmem_unpin(mem, grant_pages(REF + page[i], 1), true);
+        UT_REQUIRE(books_are_right());
+        gmem_end(mem);
+        UT_REQUIRE(fake_grants_live_pages(grants) == 0);
+    }
+    end();
+}
+
+/* A window that is there is enough; for a pin only its very own. */
+static void hints_see_what_is_there(void)
+{
+    static const struct hint hints[] = {{READ, 1, 1}, {WRITE, 2, 1}, {PIN_W, 1, 1}, {PIN_W, 2, 2}};
+    uint8_t buf[4 * GRANT_PAGE_SIZE] = {0};
+
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &small));
+    gmem_begin(mem);
+    UT_EQ(mem_write(grant_address(REF, 0), buf, sizeof(buf)), 0);
+    UT_EQ(stats().windows, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(hints); i++)
+        give_hint(&hints[i]);
+    gmem_fetch(mem);
+    UT_EQ(stats().windows, 3);
+    for (size_t i = 0; i < ARRAY_SIZE(hints); i++)
+        give_hint(&hints[i]);
+    gmem_fetch(mem);
+    UT_EQ(stats().windows, 3);
+    gmem_end(mem);
+    end();
+}
+
+/* Nothing is mapped for what is no grant address, for nobody, or for what is past. */
+static void hints_that_are_of_no_use_do_nothing(void)
+{
+    struct gmem_run run = {.address = (REF + 50) * PAGE, .first_ref = REF, .pages = 8};
+    static const struct hint hints[] = {{READ, 1, 1}, {WRITE, 2, 1}};
+
+    for (int pass = 0; pass < 5; pass++) {
+        UT_REQUIRE(world_with(pass < 4 ? &fake_grants_ops_many : &fake_grants_ops_no_copy, &small));
+        UT_EQ(gmem_set_map(mem, &run, 1), 0);
+        if (pass > 0)
+            gmem_begin(mem);
+        for (size_t i = 0; i < 2; i++) {
+            uint64_t address = grant_address(REF + (uint32_t)i, 0);
+
+            if (pass == 2)
+                gmem_want_access(mem, bytes(run.address + i * PAGE, 1), true);
+            else if (pass == 3)
+                gmem_want_access(mem, bytes(address | 1ull << 44, 1), true);
+            else
+                give_hint(&hints[i]); /* outside of a section; in the one before; no map_many */
+        }
+        if (pass == 1)
+            gmem_end(mem);
+        if (pass <= 1)
+            gmem_begin(mem);
+        gmem_fetch(mem);
+        UT_EQ(fake_grants_calls(grants), 0);
+        gmem_end(mem);
+        end();
+    }
+}
+
+/* More hints than are kept, or than there is room for, which idle windows make. */
+static void hints_keep_to_the_limits(void)
+{
+    struct gmem_limits limits = small;
+    uint8_t byte;
+
+    limits.max_pages = limits.max_windows = 1000;
+    limits.max_pin_pages = 300;
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &limits));
+    gmem_begin(mem);
+    for (uint32_t i = 0; i < 200; i++)
+        give_hint(&(struct hint){READ, i, 1});
+    gmem_fetch(mem);
+    UT_EQ(stats().windows, GMEM_MAX_WANTS);
+    gmem_end(mem);
+    end();
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &small)); /* 64 pages */
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 40), true), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 10), true), 0);
+    UT_EQ(mem_read((BASE + 100) * PAGE, &byte, 1), 0); /* 58 */
+    gmem_begin(mem);
+    give_hint(&(struct hint){READ, 100, 7});
+    give_hint(&(struct hint){READ, 110, 8});
+    give_hint(&(struct hint){READ, 120, 7});
+    gmem_fetch(mem);
+    UT_EQ(stats().pages, 64);
+    UT_EQ(fake_grants_live(grants, REF + 110), 0);
+    UT_EQ(fake_grants_live(grants, REF + 126), 1);
+    UT_TRUE(books_are_right());
+    gmem_end(mem);
+    UT_EQ(stats().pages, 50);
+    end();
+    limits.max_windows = 3;
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &limits));
+    gmem_begin(mem);
+    for (uint32_t i = 0; i < 3; i++)
+        give_hint(&(struct hint){READ, 10 * i, 1});
+    gmem_fetch(mem);
+    UT_EQ(stats().windows, 2);
+    gmem_end(mem);
+    end();
+}
+
+static void a_section_that_was_not_begun_does_not_end(void)
+{
+    uint8_t byte;
+
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
+    gmem_end(mem);
+    UT_EQ(mem_read(grant_address(REF, 0), &byte, 1), 0);
+    UT_EQ(fake_grants_live_pages(grants), 0);
+    end();
+}
+
+/* Reads and writes of any length by grant copy, and what fails in the middle. */
+static void copies_go_page_by_page(void)
+{
+    static uint8_t buf[40 * GRANT_PAGE_SIZE];
+    static const size_t sizes[] = {1,         100,       4096,     4097, 15 * 4096 + 9,
+                                   16 * 4096, 17 * 4096, 33 * 4096};
+
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(sizes); i++) {
+        size_t size = sizes[i / 2], offset = i % 2 ? 100 : 0;
+
+        UT_REQUIRE(world());
+        memset(buf, 0, sizeof(buf));
+        UT_EQ(mem_read(grant_address(REF, offset), buf, size), 0);
+        UT_TRUE(memcmp(buf, fake_grants_memory(grants) + offset, size) == 0);
+        UT_EQ(buf[size], 0);
+        UT_EQ(fake_grants_copy_calls(grants), (offset + size + 65535) / 65536);
+        fake_grants_fail_copy(grants, 1, -EIO);
+        UT_EQ(mem_read(grant_address(REF, offset), buf, size), -EIO);
+        end();
+    }
+}
+
 /* The same calls outside of a section, in one, and with hints, of which there are far too many. */
 static void neither_sections_nor_hints_change_an_answer(void)
 {
@@ -1629,12 +1867,6 @@ static void freeing_unmaps_pins_and_areas(void)
     end();
 }
 
-static uint32_t next_random(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return *state >> 8;
-}
-
 /* Whatever the order of pins, a page is found in any window that has it. */
 static void pages_of_overlapping_grant_pins_are_found(void)
 {
@@ -1906,6 +2138,13 @@ static const struct ut_case cases[] = {
     UT_CASE(a_section_keeps_temporary_windows_to_its_end),
     UT_CASE(a_pin_in_a_section_takes_the_window_over),
     UT_CASE(windows_that_will_be_used_are_mapped_by_one_call),
+    UT_CASE(hints_map_what_they_say),
+    UT_CASE(a_page_that_is_written_and_pinned_has_one_window),
+    UT_CASE(hints_see_what_is_there),
+    UT_CASE(hints_that_are_of_no_use_do_nothing),
+    UT_CASE(hints_keep_to_the_limits),
+    UT_CASE(a_section_that_was_not_begun_does_not_end),
+    UT_CASE(copies_go_page_by_page),
     UT_CASE(neither_sections_nor_hints_change_an_answer),
     UT_CASE(unmaps_of_a_section_are_one_call),
     UT_CASE(areas_are_contiguous_whatever_the_runs_are),
