@@ -66,7 +66,15 @@ wait_node() {
     set -- "$(mktemp -u /tmp/wait.XXXXXX)" "$@"
     mkfifo "$1"
     timeout "$2" xenstore-watch "$3" >"$1" 2>/dev/null &
-    wait_node_loop "$!" "$@" 3<"$1"
+    wait_node_open "$!" "$@"
+}
+
+# PID PIPE SECONDS PATH COMMAND...: an open that waits for the other end fails (EINTR) when any child
+# of ours ends meanwhile; then the loop has not run, and the pipe is still there.
+wait_node_open() {
+    until wait_node_loop "$@" 3<"$2"; do
+        [ -p "$2" ] || return 1
+    done
 }
 
 # PID PIPE SECONDS PATH COMMAND...
