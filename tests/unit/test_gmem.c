@@ -445,6 +445,8 @@ static void a_malformed_map_is_refused_and_the_old_one_stays(void)
         struct gmem_run runs[] = {good, run_of(100, 4, false), bad[i], run_of(200, 1, false)};
 
         UT_EQ(gmem_set_map(mem, runs, 4), -EINVAL);
+        if (i < ARRAY_SIZE(bad) - 2) /* the last two are only bad in company */
+            UT_EQ(gmem_set_map(mem, &bad[i], 1), -EINVAL);
         UT_EQ(gmem_map_runs(mem), 1);
         UT_EQ(gmem_map_pages(mem), 8);
         UT_EQ(mem_check(map_pages(100, 1), false), -EFAULT);
@@ -1197,6 +1199,7 @@ static void hints_map_what_they_say(void)
         {{{READ, 0, 4}, {READ, 1, 2}}, 1, 4},
         {{{READ, 0, 15}}, 1, 15},
         {{{READ, 0, 16}}, 1, 16},
+        {{{READ, 0, 17}}, 1, 16},
         {{{READ, 0, 20}}, 1, 16}, /* as much as one step of a copy */
         {{{PIN_R, 0, 49}, {READ, 100, 1}}, 1, 1},
         {{{READ, 100, 1}, {PIN_R, 0, 47}}, 2, 48},
@@ -1216,6 +1219,7 @@ static void hints_map_what_they_say(void)
         UT_TRUE(books_are_right());
         gmem_end(mem);
         UT_EQ(stats().windows, 0);
+        UT_EQ(fake_grants_calls(grants), cases[i].maps > 0 ? 2 : 0);
         end();
     }
 }
@@ -1503,7 +1507,10 @@ static void areas_are_limited_like_pins(void)
             copy = area[i];
             gmem_area_unmap(mem, &area[i]);
             UT_TRUE(area[i].base == NULL);
-            gmem_area_unmap(mem, &copy); /* once more by another name */
+            gmem_area_unmap(mem, &area[i]); /* twice */
+            gmem_area_unmap(mem, &copy);    /* and by another name */
+            UT_EQ(fake_grants_live(grants, REF + 20 * i), 0);
+            UT_EQ(stats().windows, 3 - i);
         }
         UT_EQ(stats().windows, 0);
     }
@@ -1732,10 +1739,14 @@ static void an_idle_window_ends_when_its_run_becomes_writable(void)
 
 static void pins_of_grant_addresses_do_not_hold_the_map(void)
 {
+    struct gmem_area area = GMEM_AREA_NONE;
+
     UT_REQUIRE(world());
     UT_EQ(set_whole_map(), 0);
     UT_EQ(gmem_pin(mem, grant_pages(REF + 3, 4), true), 0);
+    UT_EQ(gmem_area_map(mem, grant_pages(REF + 30, 1), true, &area), 0);
     UT_EQ(gmem_set_map(mem, NULL, 0), 0);
+    gmem_area_unmap(mem, &area);
     UT_EQ(fake_grants_live(grants, REF + 3), 1);
     expect_segment(grant_pages(REF + 3, 4), true, 3 * PAGE, 4 * PAGE);
     UT_EQ(set_whole_map(), 0);
@@ -1856,6 +1867,7 @@ static void a_map_of_many_runs_is_found_through(void)
 static void freeing_unmaps_pins_and_areas(void)
 {
     struct gmem_area area = GMEM_AREA_NONE;
+    size_t calls;
 
     UT_REQUIRE(world());
     UT_EQ(set_whole_map(), 0);
@@ -1864,6 +1876,14 @@ static void freeing_unmaps_pins_and_areas(void)
     UT_EQ(gmem_pin(mem, grant_pages(REF, 7), true), 0);
     UT_EQ(gmem_pin(mem, grant_pages(REF, 7), false), 0);
     UT_EQ(gmem_area_map(mem, map_pages(30, 2), true, &area), 0);
+    end();
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &small)); /* all of it at once where that can be */
+    UT_EQ(set_whole_map(), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 20), true), 0);
+    UT_EQ(gmem_area_map(mem, map_pages(30, 2), true, &area), 0);
+    calls = fake_grants_calls(grants);
+    mem = gmem_free(mem);
+    UT_EQ(fake_grants_calls(grants), calls + 1);
     end();
 }
 
@@ -2013,14 +2033,19 @@ static void frames_and_references_are_not_mixed_up(void)
 /* Windows of all sizes, read and written, each at once after another. */
 static void looking_back_and_forth_finds_the_right_bytes(void)
 {
-    const struct gmem_run runs[] = {run_of(0, 8, false), run_of(8, 3, false), run_of(16, 1, false),
-                                    run_of(24, 5, true)};
+    const struct gmem_run runs[] = {run_of(0, 8, false),
+                                    run_of(8, 3, false),
+                                    run_of(16, 1, false),
+                                    run_of(24, 5, true),
+                                    {.address = 0, .first_ref = REF + 40, .pages = 1}};
     uint32_t seed = 3;
-    uint8_t buf[3], *memory;
+    uint8_t buf[3], byte, *memory;
 
     UT_REQUIRE(world());
     memory = fake_grants_memory(grants);
-    UT_EQ(gmem_set_map(mem, runs, 4), 0);
+    UT_EQ(gmem_set_map(mem, runs, 5), 0);
+    UT_EQ(mem_read(UINT64_MAX, buf, 2), -EFAULT);
+    UT_EQ(mem_write(UINT64_MAX, buf, 2), -EFAULT);
     for (unsigned i = 0; i < 3000; i++) {
         const struct gmem_run *run = &runs[next_random(&seed) % 4];
         uint64_t at = next_random(&seed) % (run->pages * PAGE + 2), len = 1 + at % 3;
@@ -2035,6 +2060,10 @@ static void looking_back_and_forth_finds_the_right_bytes(void)
             UT_EQ(mem_write(run->address + at, buf, len), ok ? 0 : -EFAULT);
         } else {
             UT_EQ(mem_read(run->address + at, buf, len), ok ? 0 : -EFAULT);
+        }
+        if (i % 3 == 0) { /* the first page of all addresses */
+            UT_EQ(mem_read(at % 4096, &byte, 1), 0);
+            UT_EQ(byte, memory[40 * PAGE + at % 4096]);
         }
         UT_REQUIRE(!ok || memcmp(buf, memory + page0 + at, len) == 0);
     }
@@ -2089,8 +2118,12 @@ static void a_pin_says_where_its_memory_begins(void)
             expect_segment(gpas[i], true, offsets[i], lens[i]);
         }
     }
-    for (size_t i = 0; i < 2 * ARRAY_SIZE(gpas); i++)
-        gmem_unpin(mem, gpas[i % ARRAY_SIZE(gpas)], true);
+    for (int again = 0; again < 2; again++) {
+        for (size_t i = 0; i < ARRAY_SIZE(gpas); i++) {
+            expect_segment(gpas[i], true, offsets[i], lens[i]); /* pinned as often as it was said */
+            gmem_unpin(mem, gpas[i], true);
+        }
+    }
     UT_EQ(stats().pinned_pages, 0);
     for (uint32_t i = 0; i < 2; i++) {
         void *hva = &hva;
@@ -2098,6 +2131,8 @@ static void a_pin_says_where_its_memory_begins(void)
 
         UT_EQ(gmem_pin_segment(mem, i ? map_pages(GUEST, 1) : grant_pages(0, 1), true, &hva, &len),
               -EFAULT);
+        UT_EQ(gmem_pin_segment(mem, i ? map_pages(0, 49) : grant_pages(REF, 49), true, &hva, &len),
+              -ENOMEM);
     }
     end();
 }
