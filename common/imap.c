@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/imap_priv.h"
 
@@ -101,10 +100,8 @@ HOT void imap_leaf_put(struct leaf *leaf, unsigned pos, const struct imap_entry 
 {
     unsigned behind = leaf->n - pos;
 
-    if (behind > 0) {
-        memmove(&leaf->keys[pos + 1], &leaf->keys[pos], behind * sizeof(leaf->keys[0]));
-        memmove(&leaf->payload[pos + 1], &leaf->payload[pos], behind * sizeof(leaf->payload[0]));
-    }
+    if (behind > 0)
+        leaf_move(leaf, pos + 1, leaf, pos, behind);
     leaf->keys[pos] = entry->range.first;
     leaf->payload[pos] = (struct leaf_payload){
         .last = entry->range.last, .value = entry->value, .flags = entry->flags, .tag = entry->tag};
@@ -116,10 +113,8 @@ HOT void imap_leaf_cut(struct leaf *leaf, unsigned pos, unsigned end)
 {
     unsigned behind = leaf->n - end;
 
-    if (behind > 0) {
-        memmove(&leaf->keys[pos], &leaf->keys[end], behind * sizeof(leaf->keys[0]));
-        memmove(&leaf->payload[pos], &leaf->payload[end], behind * sizeof(leaf->payload[0]));
-    }
+    if (behind > 0)
+        leaf_move(leaf, pos, leaf, end, behind);
     leaf->n = (uint16_t)(leaf->n - (end - pos));
     leaf->hint = HINT_NONE;
 }

@@ -9,7 +9,6 @@
 #include "common/imap.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/imap_priv.h"
 
@@ -83,8 +82,7 @@ static bool cut_node(struct imap *map, void *node, unsigned height, struct range
     if (last > first)
         to = cut_child(map, in, last, to, height, keys);
     behind = in->n - (last + 1);
-    memmove(&in->keys[to], &in->keys[last + 1], behind * sizeof(in->keys[0]));
-    memmove(&in->children[to], &in->children[last + 1], behind * sizeof(in->children[0]));
+    inner_move(in, to, in, last + 1, behind);
     in->n = to + behind;
     return in->n > 0;
 }
@@ -108,16 +106,13 @@ static void level_leaves(struct leaf *left, struct leaf *right, unsigned n_left)
     if (n_left > left->n) {
         unsigned n = n_left - left->n;
 
-        memcpy(&left->keys[left->n], right->keys, n * sizeof(left->keys[0]));
-        memcpy(&left->payload[left->n], right->payload, n * sizeof(left->payload[0]));
+        leaf_move(left, left->n, right, 0, n);
         imap_leaf_cut(right, 0, n);
     } else {
         unsigned n = left->n - n_left;
 
-        memmove(&right->keys[n], right->keys, right->n * sizeof(right->keys[0]));
-        memmove(&right->payload[n], right->payload, right->n * sizeof(right->payload[0]));
-        memcpy(right->keys, &left->keys[n_left], n * sizeof(left->keys[0]));
-        memcpy(right->payload, &left->payload[n_left], n * sizeof(left->payload[0]));
+        leaf_move(right, n, right, 0, right->n);
+        leaf_move(right, 0, left, n_left, n);
         right->n = (uint16_t)(right->n + n);
     }
     left->n = (uint16_t)n_left;
@@ -130,18 +125,14 @@ static void level_inners(struct inner *left, struct inner *right, unsigned n_lef
     if (n_left > left->n) {
         unsigned n = n_left - left->n;
 
-        memcpy(&left->keys[left->n], right->keys, n * sizeof(left->keys[0]));
-        memcpy(&left->children[left->n], right->children, n * sizeof(left->children[0]));
+        inner_move(left, left->n, right, 0, n);
         right->n -= n;
-        memmove(right->keys, &right->keys[n], right->n * sizeof(right->keys[0]));
-        memmove(right->children, &right->children[n], right->n * sizeof(right->children[0]));
+        inner_move(right, 0, right, n, right->n);
     } else {
         unsigned n = left->n - n_left;
 
-        memmove(&right->keys[n], right->keys, right->n * sizeof(right->keys[0]));
-        memmove(&right->children[n], right->children, right->n * sizeof(right->children[0]));
-        memcpy(right->keys, &left->keys[n_left], n * sizeof(left->keys[0]));
-        memcpy(right->children, &left->children[n_left], n * sizeof(left->children[0]));
+        inner_move(right, n, right, 0, right->n);
+        inner_move(right, 0, left, n_left, n);
         right->n += n;
     }
     left->n = n_left;
@@ -177,8 +168,7 @@ static void join_children(struct imap *map, struct inner *in, unsigned i, unsign
     else
         free_inner(map, right);
     in->n--;
-    memmove(&in->keys[i + 1], &in->keys[i + 2], (in->n - i - 1) * sizeof(in->keys[0]));
-    memmove(&in->children[i + 1], &in->children[i + 2], (in->n - i - 1) * sizeof(in->children[0]));
+    inner_move(in, i + 1, in, i + 2, in->n - i - 1);
 }
 
 /* Sees to it that child i is not needlessly sparse. */

@@ -17,6 +17,8 @@
 #ifndef VIOMMU_COMMON_IMAP_PRIV_H
 #define VIOMMU_COMMON_IMAP_PRIV_H
 
+#include <string.h>
+
 #include "common/imap.h"
 
 /*
@@ -123,6 +125,21 @@ static inline unsigned keys_up_to(const uint64_t *keys, unsigned n, uint64_t key
 static inline unsigned child_index(const struct inner *in, uint64_t key)
 {
     return keys_up_to(in->keys + 1, in->n - 1, key);
+}
+
+/* Copies n items from one node to another, or within one. None is allowed. */
+static inline void leaf_move(struct leaf *to, unsigned at, const struct leaf *from, unsigned pos,
+                             unsigned n)
+{
+    memmove(&to->keys[at], &from->keys[pos], n * sizeof(to->keys[0]));
+    memmove(&to->payload[at], &from->payload[pos], n * sizeof(to->payload[0]));
+}
+
+static inline void inner_move(struct inner *to, unsigned at, const struct inner *from, unsigned pos,
+                              unsigned n)
+{
+    memmove(&to->keys[at], &from->keys[pos], n * sizeof(to->keys[0]));
+    memmove(&to->children[at], &from->children[pos], n * sizeof(to->children[0]));
 }
 
 /* imap_split.c: adds an entry whose range is free and whose leaf is full. -ENOMEM. */

@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/imap_priv.h"
 
@@ -92,8 +91,7 @@ static void split_leaf(struct leaf *left, struct leaf *right, const struct imap_
     unsigned stay = pos < share ? share - 1 : share;
 
     right->n = (uint16_t)(left->n - stay);
-    memcpy(right->keys, &left->keys[stay], right->n * sizeof(left->keys[0]));
-    memcpy(right->payload, &left->payload[stay], right->n * sizeof(left->payload[0]));
+    leaf_move(right, 0, left, stay, right->n);
     left->n = (uint16_t)stay;
     left->hint = right->hint = HINT_NONE;
     if (pos < share)
@@ -109,10 +107,7 @@ static void split_leaf(struct leaf *left, struct leaf *right, const struct imap_
 
 static void inner_put(struct inner *in, unsigned pos, uint64_t key, void *child)
 {
-    unsigned behind = in->n - pos;
-
-    memmove(&in->keys[pos + 1], &in->keys[pos], behind * sizeof(in->keys[0]));
-    memmove(&in->children[pos + 1], &in->children[pos], behind * sizeof(in->children[0]));
+    inner_move(in, pos + 1, in, pos, in->n - pos);
     in->keys[pos] = key;
     in->children[pos] = child;
     in->n++;
@@ -127,8 +122,7 @@ static uint64_t split_inner(struct inner *left, struct inner *right, unsigned po
     unsigned stay = pos < share ? share - 1 : share;
 
     right->n = left->n - stay;
-    memcpy(right->keys, &left->keys[stay], right->n * sizeof(left->keys[0]));
-    memcpy(right->children, &left->children[stay], right->n * sizeof(left->children[0]));
+    inner_move(right, 0, left, stay, right->n);
     left->n = stay;
     if (pos < share)
         inner_put(left, pos, key, child);
