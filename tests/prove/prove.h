@@ -27,7 +27,12 @@ ANY(u8, uint8_t)
 ANY(u16, uint16_t)
 ANY(u32, uint32_t)
 ANY(u64, uint64_t)
-ANY(bool, bool)
 ANY(int, int)
+
+/* 0 or 1: a bool that was not set may be any byte. */
+static inline bool any_bool(void)
+{
+    return (any_u8() & 1) != 0;
+}
 
 #endif

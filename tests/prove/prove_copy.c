@@ -3,13 +3,14 @@
  * Copies by reference: every byte of the access is copied once, in order, to its own place in the
  * buffer; no piece leaves its page; references do not wrap.
  */
-#include "backend/virtio/gmem.h"
+#include "tests/prove/prove.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "backend/virtio/gmem_priv.h"
-#include "tests/prove/prove.h"
+/* Nothing is mapped here, so nothing is copied from a mapping. */
+#define memcpy(to, from, n) PROVE(false && (to) && (from) && (n))
+#include "backend/virtio/gmem_access.c"
 
 #define MOST 8192u
 
