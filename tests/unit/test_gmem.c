@@ -1364,6 +1364,9 @@ static void a_section_that_was_not_begun_does_not_end(void)
     gmem_end(mem);
     UT_EQ(mem_read(grant_address(REF, 0), &byte, 1), 0);
     UT_EQ(fake_grants_live_pages(grants), 0);
+    fake_grants_fail_map(grants, 1, -EIO); /* nor does a map that fails end anything */
+    UT_EQ(mem_read(grant_address(REF, 0), &byte, 1), -EIO);
+    UT_EQ(mem_read(grant_address(REF, 0), &byte, 1), 0);
     end();
 }
 

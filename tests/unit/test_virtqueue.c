@@ -296,6 +296,31 @@ static void as_many_as_there_is_room_for_are_taken_ahead(void)
     rw_close();
 }
 
+/* Of long chains there are few at a time: their pieces have a bound. */
+static void long_chains_are_taken_few_at_a_time(void)
+{
+    struct guest_buf bufs[250];
+    struct vq_chain chain;
+
+    UT_REQUIRE(rw_open(256, RW_INDIRECT));
+    for (size_t i = 0; i < ARRAY_SIZE(bufs); i++)
+        bufs[i] = (struct guest_buf){rw_memory() + i, 1, false};
+    for (unsigned i = 0; i < 10; i++)
+        UT_TRUE(guest_ring_add(&rw.ring, bufs, 250, 0) >= 0);
+    guest_ring_publish(&rw.ring);
+    for (unsigned round = 0; round < 5; round++) {
+        for (unsigned i = 0; i < 3; i++)
+            UT_EQ(virtqueue_pop_ahead(rw.vq, &chain), i < 2);
+        for (unsigned i = 0; i < 2; i++) {
+            UT_EQ(virtqueue_pop(rw.vq, &chain), 1);
+            UT_EQ(chain.readable, 250);
+            virtqueue_push(rw.vq, &chain, 0);
+        }
+    }
+    UT_EQ(virtqueue_pop(rw.vq, &chain), 0);
+    rw_close();
+}
+
 /* What is behind a chain that breaks the queue is gone with it; what is before it is answered. */
 static void a_chain_that_breaks_the_queue_leaves_those_before_it(void)
 {
@@ -1230,6 +1255,7 @@ static void no_notification_is_lost_between_two_threads(void)
     X(a_chain_that_is_done_is_refused)                           \
     X(chains_taken_ahead_are_used_in_order)                      \
     X(as_many_as_there_is_room_for_are_taken_ahead)              \
+    X(long_chains_are_taken_few_at_a_time)                       \
     X(a_chain_that_breaks_the_queue_leaves_those_before_it)      \
     X(indices_and_wrap_counters_go_round_for_every_size)         \
     X(every_framing_gives_the_same_bytes)                        \
