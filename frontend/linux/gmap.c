@@ -16,6 +16,7 @@
 
 #define DIRECTORY_MAGIC		0x44495658
 #define DIRECTORY_ENTRIES	169
+#define LEAST_RUN		64
 
 struct directory_entry {
 	__le64 addr;
@@ -127,6 +128,30 @@ static int grant_run(struct vx *vx, unsigned long pfn, unsigned int pages)
 	return 0;
 }
 
+/*
+ * One run if there are so many references in a row, which there need not be
+ * once others have come and gone: then as few as halving finds.
+ */
+static int grant_span(struct vx *vx, unsigned long pfn, unsigned int pages)
+{
+	unsigned int part = pages;
+	int err;
+
+	while (pages) {
+		part = min(part, pages);
+		err = grant_run(vx, pfn, part);
+		if (err == -ENOSPC && part > LEAST_RUN) {
+			part /= 2;
+			continue;
+		}
+		if (err)
+			return err;
+		pfn += part;
+		pages -= part;
+	}
+	return 0;
+}
+
 static int grant_all(struct vx *vx)
 {
 	unsigned long pages;
@@ -136,7 +161,7 @@ static int grant_all(struct vx *vx)
 	if (!list_empty(&vx->runs))
 		return 0;
 	for (pfn = 0; next_run(&pfn, &pages); pfn += pages) {
-		err = pages > INT_MAX ? -E2BIG : grant_run(vx, pfn, pages);
+		err = pages > INT_MAX ? -E2BIG : grant_span(vx, pfn, pages);
 		if (err) {
 			dev_err(&vx->xdev->dev, "grants=static: %lu pages from %#llx cannot be granted (%d): raise max_grant_frames\n",
 				pages, (u64)pfn << PAGE_SHIFT, err);
