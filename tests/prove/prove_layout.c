@@ -47,7 +47,7 @@ int vq_indirect_copy(struct virtqueue *vq, struct vring_desc desc)
 
     if (any_bool())
         return vq_break(vq, "not sound");
-    ASSUME(n >= 1 && n <= vq->size);
+    ASSUME(n >= 1 && n <= vq->size && !(desc.flags & VRING_DESC_F_NEXT));
     PROVE(!in_table);
     in_table = true;
     return (int)n;
