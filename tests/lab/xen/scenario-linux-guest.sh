@@ -521,10 +521,14 @@ step_vfio() {
     check "VFIO takes the endpoint" \
         eval "echo $endpoint >/sys/bus/platform/drivers/viommu-vfio/bind"
     mkfifo /tmp/vfio-in /tmp/vfio-out
-    vfio-guest "$group" "$endpoint" </tmp/vfio-in >/tmp/vfio-out &
+    # Both ways, so that no open waits: one that does fails (EINTR) when a child ends, and we are
+    # everybody's parent here. 6 goes once the program has its own end.
+    exec 4<>/tmp/vfio-in 6<>/tmp/vfio-out
+    exec 5</tmp/vfio-out
+    vfio-guest "$group" "$endpoint" </tmp/vfio-in >/tmp/vfio-out 4>&- 5<&- 6>&- &
     vfio_pid=$!
-    exec 4>/tmp/vfio-in 5</tmp/vfio-out
     read -r said <&5
+    exec 6>&-
     comment "vfio-guest: $said"
     check "user space owns its group" test "$said" = ready
     check "VFIO_IOMMU_MAP_DMA of 64 KiB" v map 0x200000 65536
