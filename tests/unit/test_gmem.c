@@ -939,6 +939,83 @@ static void a_full_budget_still_reads_and_writes(void)
     }
 }
 
+static void see_that_small_holds(void *ctx)
+{
+    (void)ctx;
+    UT_TRUE(fake_grants_live_pages(grants) <= small.max_pages);
+    UT_TRUE(fake_grants_live_maps(grants) <= small.max_windows);
+}
+
+/* Also while it is copied: idle windows go for it, or else it goes page by page. */
+static void what_is_mapped_for_a_copy_keeps_to_the_limits(void)
+{
+    static uint8_t buf[3 * GRANT_PAGE_SIZE];
+
+    for (size_t idle = 0; idle < 2; idle++) {
+        UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small)); /* 64 pages, and one */
+        UT_EQ(set_whole_map(), 0);
+        for (uint64_t chunk = 0; chunk < 8; chunk++) {
+            UT_EQ(gmem_pin(mem, map_pages(8 * chunk, 1), true), 0);
+            if (idle)
+                gmem_unpin(mem, map_pages(8 * chunk, 1), true);
+        }
+        UT_EQ(stats().pages, 64);
+        fake_grants_set_hook(grants, see_that_small_holds, NULL);
+        UT_EQ(mem_read(grant_address(REF + 100, 0), buf, sizeof(buf)), 0);
+        UT_TRUE(memcmp(buf, fake_grants_memory(grants) + 100 * PAGE, sizeof(buf)) == 0);
+        UT_EQ(stats().replaced, idle);
+        UT_EQ(stats().maps, idle ? 9 : 11);
+        end();
+    }
+}
+
+/* The last one, beside windows that are pinned or idle: by one call, and nothing goes for it. */
+static void an_access_may_take_the_last_window(void)
+{
+    static const struct gmem_limits limits = {
+        .max_pages = 1000, .max_windows = 5, .max_pin_pages = 48, .window_pages = 8};
+    static uint8_t buf[2 * GRANT_PAGE_SIZE];
+
+    for (int pass = 0; pass < 4; pass++) {
+        bool grant = pass & 1, idle = pass & 2;
+
+        UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &limits));
+        UT_EQ(set_whole_map(), 0);
+        for (uint64_t i = 0; i < 3; i++) {
+            UT_EQ(gmem_pin(mem, map_pages(8 * i, 1), false), 0);
+            if (idle)
+                gmem_unpin(mem, map_pages(8 * i, 1), false);
+        }
+        UT_EQ(mem_read(grant ? grant_address(REF + 104, 0) : (BASE + 104) * PAGE, buf, sizeof(buf)),
+              0);
+        UT_TRUE(memcmp(buf, fake_grants_memory(grants) + 104 * PAGE, sizeof(buf)) == 0);
+        UT_EQ(stats().maps, 4);
+        UT_EQ(stats().replaced, 0);
+        end();
+    }
+}
+
+/* References of neighbouring frames are not neighbours: without a window each is looked up. */
+static void a_copy_without_a_window_finds_each_page(void)
+{
+    const struct gmem_run runs[] = {
+        {.address = BASE * PAGE, .first_ref = REF + 9, .pages = 1},
+        {.address = (BASE + 1) * PAGE, .first_ref = REF + 4, .pages = 1},
+    };
+    uint8_t buf[100], *memory;
+
+    UT_REQUIRE(world());
+    memory = fake_grants_memory(grants);
+    UT_EQ(gmem_set_map(mem, runs, 2), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 100, 48), false), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF + 100, 16), false), 0);
+    UT_EQ(mem_read((BASE + 1) * PAGE - 50, buf, 100), 0);
+    UT_EQ(fake_grants_copy_calls(grants), 2);
+    UT_TRUE(memcmp(buf, memory + 10 * PAGE - 50, 50) == 0);
+    UT_TRUE(memcmp(buf + 50, memory + 4 * PAGE, 50) == 0);
+    end();
+}
+
 static void a_host_short_of_mappings_still_reads_the_map(void)
 {
     uint8_t byte = 0;
@@ -1312,6 +1389,20 @@ static void hints_that_are_of_no_use_do_nothing(void)
     }
 }
 
+/* One pin alone is mapped when it is made; and the next hint is one alone again. */
+static void hints_are_forgotten_when_they_were_looked_at(void)
+{
+    UT_REQUIRE(world_with(&fake_grants_ops_many, &small));
+    gmem_begin(mem);
+    for (uint32_t i = 0; i < 3; i++) {
+        give_hint(&(struct hint){PIN_R, 10 * i, 2});
+        gmem_fetch(mem);
+        UT_EQ(fake_grants_calls(grants), 0);
+    }
+    gmem_end(mem);
+    end();
+}
+
 /* More hints than are kept, or than there is room for, which idle windows make. */
 static void hints_keep_to_the_limits(void)
 {
@@ -1673,6 +1764,22 @@ static void a_kept_window_does_not_hide_the_pinned_one(void)
     end();
 }
 
+/* Nor does one of exactly the pages asked for stand in for the pin that has them and others. */
+static void a_part_of_a_pin_is_found_beside_a_kept_window(void)
+{
+    uint8_t byte;
+
+    UT_REQUIRE(world_with(&fake_grants_ops_no_copy, &small));
+    gmem_begin(mem);
+    UT_EQ(mem_read(grant_address(REF, 0), &byte, 1), 0);
+    UT_EQ(gmem_pin(mem, grant_pages(REF, 4), true), 0);
+    UT_EQ(fake_grants_live(grants, REF), 2);
+    expect_segment(grant_pages(REF, 1), false, 0, PAGE);
+    gmem_unpin(mem, grant_pages(REF, 4), true);
+    gmem_end(mem);
+    end();
+}
+
 /* The whole map again: windows stay, in use or not, for reads or writes. */
 static void a_map_without_a_change_changes_nothing(void)
 {
@@ -1843,6 +1950,44 @@ static void a_run_that_becomes_writable_serves_both(void)
     expect_segment(map_pages(1, 1), true, PAGE, PAGE);
     gmem_unpin(mem, map_pages(1, 1), true);
     UT_EQ(stats().pinned_pages, 0);
+    end();
+}
+
+/* A window that only serves reads takes no frame from those that serve writes. */
+static void a_read_only_window_is_no_neighbour_of_a_writable_one(void)
+{
+    struct gmem_run run = run_of(0, 3, true);
+
+    UT_REQUIRE(world());
+    UT_EQ(fake_grants_revoke(grants, REF_RO, 8), 0);
+    UT_TRUE(fake_grants_grant(grants, REF_RO, 0, 8, false));
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_pin(mem, map_pages(0, 3), false), 0);
+    run.read_only = false;
+    run.pages = 8;
+    UT_EQ(gmem_set_map(mem, &run, 1), 0);
+    UT_EQ(gmem_pin(mem, map_pages(5, 1), true), 0); /* the whole chunk */
+    UT_EQ(fake_grants_live_pages(grants), 3 + 8);
+    UT_EQ(gmem_pin(mem, map_pages(0, 1), true), 0);
+    UT_EQ(fake_grants_live_maps(grants), 2);
+    end();
+}
+
+/* Windows of any chunk in the same bucket, before and behind: each has its own chunk. */
+static void chunks_of_one_bucket_do_not_cut_each_other(void)
+{
+    static const uint64_t pages[] = {40, 8, 72, 0, 20};
+    uint8_t byte;
+
+    UT_REQUIRE(world());
+    mem->hash_key = 1; /* all chunks of low addresses in the first bucket */
+    UT_EQ(set_whole_map(), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+        UT_EQ(mem_read((BASE + pages[i]) * PAGE, &byte, 1), 0);
+        UT_EQ(byte, fake_grants_memory(grants)[pages[i] * PAGE]);
+        UT_TRUE(bucket_of(mem, BASE + pages[i]) == mem->buckets);
+        UT_EQ(stats().pages, 8 * (i + 1));
+    }
     end();
 }
 
@@ -2099,6 +2244,35 @@ static void limits_hold_in_sections_too(void)
     }
 }
 
+/* A single one as well: it is unmapped when its room, or the host's, is needed. */
+static void one_that_waits_for_its_unmap_gives_its_room(void)
+{
+    struct gmem_area area = GMEM_AREA_NONE;
+
+    for (int next = 0; next < 3; next++) {
+        UT_REQUIRE(world_with(&fake_grants_ops_many, &small)); /* 64 pages, and one */
+        gmem_begin(mem);
+        UT_EQ(gmem_area_map(mem, grant_pages(REF, 40), true, &area), 0);
+        gmem_area_unmap(mem, &area);
+        UT_EQ(fake_grants_live_pages(grants), 40);
+        if (next == 0) {
+            UT_EQ(gmem_area_map(mem, grant_pages(REF + 50, 26), true, &area), 0);
+            UT_EQ(fake_grants_live_pages(grants), 26);
+        } else if (next == 1) {
+            give_hint(&(struct hint){READ, 100, 13});
+            give_hint(&(struct hint){READ, 120, 13});
+            gmem_fetch(mem);
+            UT_EQ(fake_grants_live_pages(grants), 26);
+        } else {
+            fake_grants_set_limit(grants, 40);
+            UT_EQ(gmem_area_map(mem, grant_pages(REF + 50, 1), true, &area), 0);
+            UT_EQ(fake_grants_live_pages(grants), 1);
+        }
+        gmem_end(mem);
+        end();
+    }
+}
+
 /* The first piece of a pin, for pins of every kind: as gmem_pin and gmem_segment say. */
 static void a_pin_says_where_its_memory_begins(void)
 {
@@ -2167,6 +2341,9 @@ static const struct ut_case cases[] = {
     UT_CASE(number_of_windows_is_limited),
     UT_CASE(pages_of_one_pin_are_limited),
     UT_CASE(a_full_budget_still_reads_and_writes),
+    UT_CASE(what_is_mapped_for_a_copy_keeps_to_the_limits),
+    UT_CASE(an_access_may_take_the_last_window),
+    UT_CASE(a_copy_without_a_window_finds_each_page),
     UT_CASE(a_host_short_of_mappings_still_reads_the_map),
     UT_CASE(direct_mappings_of_the_fake_are_the_memory_itself),
     UT_CASE(failure_at_any_window_of_a_pin_undoes_it),
@@ -2180,6 +2357,7 @@ static const struct ut_case cases[] = {
     UT_CASE(a_page_that_is_written_and_pinned_has_one_window),
     UT_CASE(hints_see_what_is_there),
     UT_CASE(hints_that_are_of_no_use_do_nothing),
+    UT_CASE(hints_are_forgotten_when_they_were_looked_at),
     UT_CASE(hints_keep_to_the_limits),
     UT_CASE(a_section_that_was_not_begun_does_not_end),
     UT_CASE(copies_go_page_by_page),
@@ -2189,6 +2367,7 @@ static const struct ut_case cases[] = {
     UT_CASE(areas_are_limited_like_pins),
     UT_CASE(areas_count_in_the_budget),
     UT_CASE(a_kept_window_does_not_hide_the_pinned_one),
+    UT_CASE(a_part_of_a_pin_is_found_beside_a_kept_window),
     UT_CASE(no_more_is_replaced_than_is_needed),
     UT_CASE(a_part_of_a_chunk_takes_the_room_of_a_part),
     UT_CASE(pins_over_windows_that_are_there_need_none),
@@ -2204,6 +2383,8 @@ static const struct ut_case cases[] = {
     UT_CASE(an_area_holds_each_of_its_pages),
     UT_CASE(a_grown_run_is_usable_around_a_pinned_window),
     UT_CASE(a_run_that_becomes_writable_serves_both),
+    UT_CASE(a_read_only_window_is_no_neighbour_of_a_writable_one),
+    UT_CASE(chunks_of_one_bucket_do_not_cut_each_other),
     UT_CASE(a_map_of_many_runs_is_found_through),
     UT_CASE(freeing_unmaps_pins_and_areas),
     UT_CASE(pages_of_overlapping_grant_pins_are_found),
@@ -2212,6 +2393,7 @@ static const struct ut_case cases[] = {
     UT_CASE(frames_and_references_are_not_mixed_up),
     UT_CASE(looking_back_and_forth_finds_the_right_bytes),
     UT_CASE(limits_hold_in_sections_too),
+    UT_CASE(one_that_waits_for_its_unmap_gives_its_room),
     UT_CASE(a_pin_says_where_its_memory_begins),
 };
 
