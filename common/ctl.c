@@ -18,7 +18,7 @@
 
 #include "common/ctl_frame.h"
 
-#define QUEUE_MAX         ((size_t)4 * 1024 * 1024)
+#define QUEUE_MAX         ((size_t)16 * 1024 * 1024)
 #define MESSAGES_PER_TURN 4 /* then the other sources have their turn */
 
 struct ctl_conn {

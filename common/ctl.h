@@ -41,7 +41,7 @@ struct ctl_conn_ops {
 /*
  * Wraps a connected stream socket (consumed on success, left to the caller on failure: NULL).
  * Output is queued without limit by this side's own sends only; a peer that does not read while
- * more than 4 MiB are queued is disconnected.
+ * more than 16 MiB are queued is disconnected.
  */
 struct ctl_conn *ctl_conn_new(struct loop *loop, int fd, const struct ctl_conn_ops *ops, void *ctx);
 struct ctl_conn *ctl_conn_free(struct ctl_conn *conn); /* closes; NULL allowed; returns NULL */

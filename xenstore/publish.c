@@ -196,33 +196,6 @@ int publish_state(const struct xsc *xs, struct xs_device *dev, enum xenbus_state
     return r;
 }
 
-static int run_remove(const struct xsc *xs, uint32_t tx, void *ctx)
-{
-    const struct xs_device *dev = ctx;
-    char text[8];
-    int r;
-
-    r = read_child(xs, tx, dev->path, XS_NODE_STATE, text, sizeof(text));
-    if (r < 0)
-        return r;
-    if (xenbus_state_parse(text) != XENBUS_CLOSED)
-        return dev->own_state == XENBUS_CLOSED ? -ESTALE : -ECANCELED;
-    r = read_child(xs, tx, dev->path, XS_NODE_ONLINE, text, sizeof(text));
-    if (r < 0 || strcmp(text, "0") != 0)
-        return r;
-    return xsc_rm(xs, tx, dev->path);
-}
-
-int publish_remove(const struct xsc *xs, struct xs_device *dev)
-{
-    int r;
-
-    if (dev->backend_domid == 0)
-        return 0;
-    r = xsc_transaction(xs, run_remove, dev);
-    return r == -ENOENT ? 0 : r;
-}
-
 /* --- endpoint nodes --------------------------------------------------------------------------- */
 
 struct endpoint_job {
@@ -319,4 +292,52 @@ int endpoint_node_remove(const struct xsc *xs, const struct xs_device *dev, uint
 
     r = endpoint_job_init(&job, dev, id);
     return r < 0 ? r : xsc_transaction(xs, run_endpoint_remove, &job);
+}
+
+/* --- removal ---------------------------------------------------------------------------------- */
+
+static int run_remove(const struct xsc *xs, uint32_t tx, void *ctx)
+{
+    const struct xs_device *dev = ctx;
+    char text[8];
+    int r;
+
+    r = read_child(xs, tx, dev->path, XS_NODE_STATE, text, sizeof(text));
+    if (r < 0)
+        return r;
+    if (xenbus_state_parse(text) != XENBUS_CLOSED)
+        return dev->own_state == XENBUS_CLOSED ? -ESTALE : -ECANCELED;
+    r = read_child(xs, tx, dev->path, XS_NODE_ONLINE, text, sizeof(text));
+    if (r < 0 || strcmp(text, "0") != 0)
+        return r;
+    return xsc_rm(xs, tx, dev->path);
+}
+
+/* xenstored lets a domain's transaction touch some 1,000 nodes, and there may be thousands of
+ * endpoints: each then goes by itself. */
+static int remove_endpoint_nodes(const struct xsc *xs, const struct xs_device *dev)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < dev->n_endpoints; i++) {
+        r = endpoint_node_remove(xs, dev, dev->endpoints[i].id);
+        if (r == -ENOENT)
+            r = 0;
+    }
+    return r;
+}
+
+int publish_remove(const struct xsc *xs, struct xs_device *dev)
+{
+    int r;
+
+    if (dev->backend_domid == 0)
+        return 0;
+    r = xsc_transaction(xs, run_remove, dev);
+    if (r == -ENOSPC) {
+        r = remove_endpoint_nodes(xs, dev);
+        if (r == 0)
+            r = xsc_transaction(xs, run_remove, dev);
+    }
+    return r == -ENOENT ? 0 : r;
 }

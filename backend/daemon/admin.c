@@ -362,7 +362,7 @@ static struct sdevice *find_device(struct admin *admin, const json_t *msg)
 {
     const char *text = msg_text(msg, "device", 24, false);
     const char *slash = text ? strchr(text, '/') : NULL;
-    uint32_t domid, number;
+    uint32_t domid = 0, number = 0;
     char first[24];
 
     if (!slash)

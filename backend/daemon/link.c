@@ -18,7 +18,8 @@
 #include "backend/daemon/spawn.h"
 #include "common/ctl.h"
 
-#define MAX_CALLS    1024u
+/* All of a device's endpoints may come or go at once, and come again (DISCOVER_MAX_ENDPOINTS). */
+#define MAX_CALLS    (2 * 4096u + 64)
 #define STOP_WAIT_MS 1000u
 
 struct call {

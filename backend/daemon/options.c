@@ -149,7 +149,7 @@ static error_t parse_path(const char *arg, const char *option, const char **out,
 
 static error_t parse_fd(const char *arg, const char *option, int *out, struct argp_state *state)
 {
-    uint32_t fd;
+    uint32_t fd = 0;
 
     if (parse_u32(arg, INT_MAX, &fd) < 0 || fd < 3) {
         argp_error(state, "--%s: '%s' is no descriptor (3 or more)", option, arg);

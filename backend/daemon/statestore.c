@@ -85,7 +85,7 @@ static uint32_t listen_fds(void)
 {
     const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
     uint64_t value;
-    uint32_t fds;
+    uint32_t fds = 0;
 
     if (!pid || !n || parse_u64(pid, UINT32_MAX, &value) < 0 || value != (uint64_t)getpid())
         return 0;

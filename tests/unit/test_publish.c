@@ -519,6 +519,30 @@ static void a_new_directory_is_not_removed_for_the_old_one(void)
     }
 }
 
+/* More endpoints than one transaction may touch: they go one by one, then the rest. */
+static void a_directory_that_is_too_large_goes_in_parts(void)
+{
+    struct config_endpoint ep = {.id = 8, .driver = CONFIG_DRIVER_SOFT};
+    struct xs_endpoint_node nodes[] = {{.id = 7}, {.id = 8}, {.id = 9}};
+    struct fixture t;
+
+    setup(&t);
+    UT_EQ(endpoint_node_write(&t.xs, &t.dev, &ep), 0);
+    ep.id = 9;
+    UT_EQ(endpoint_node_write(&t.xs, &t.dev, &ep), 0);
+    t.dev.endpoints = nodes; /* 7 has gone meanwhile */
+    t.dev.n_endpoints = ARRAY_SIZE(nodes);
+    close_it(t.f);
+    UT_EQ(publish_state(&t.xs, &t.dev, XENBUS_CLOSED), 0);
+    t.f->fail_err = -ENOSPC;
+    t.f->fail_op = XS_FAKE_RM;
+    t.f->fail_at = 1;
+    UT_EQ(publish_remove(&t.xs, &t.dev), 0);
+    UT_TRUE(xs_fake_node(t.f, xs_fake_be(B, F, 0, NULL)) == NULL);
+    UT_EQ(t.f->calls[XS_FAKE_RM], 5); /* refused, three endpoints, the directory */
+    teardown(&t);
+}
+
 /* --- endpoints, quota ------------------------------------------------------------------------- */
 
 static void endpoint_nodes_are_private(void)
@@ -607,6 +631,7 @@ int main(int argc, char **argv)
         UT_CASE(the_directory_goes_when_the_toolstack_waits_for_it),
         UT_CASE(a_directory_that_nobody_removes_stays),
         UT_CASE(a_new_directory_is_not_removed_for_the_old_one),
+        UT_CASE(a_directory_that_is_too_large_goes_in_parts),
         UT_CASE(endpoint_nodes_are_private),
         UT_CASE(an_endpoint_that_does_not_fit_a_node_is_refused),
         UT_CASE(a_device_costs_few_nodes_of_the_quota),
