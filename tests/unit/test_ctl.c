@@ -524,13 +524,13 @@ static void a_peer_that_never_reads_is_disconnected(void)
     int r = 0;
 
     UT_REQUIRE(msg && rig_init(&rig));
-    while (r == 0 && n < 100) {
+    while (r == 0 && n < 200) {
         r = ctl_conn_send(rig.conn, msg, &rig.peer, 1);
         n++;
         UT_EQ(rig.n_closed, 0); /* not from inside a send */
     }
     UT_EQ(r, -ENOTCONN);
-    UT_TRUE(n > 4 * 1024 / 200 && n < 60);
+    UT_TRUE(n > 16 * 1024 / 200 && n < 120);
     UT_EQ(ctl_conn_send(rig.conn, msg, NULL, 0), -ENOTCONN);
     turns(&rig, 2);
     UT_EQ(rig.n_closed, 1);
