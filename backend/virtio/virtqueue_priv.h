@@ -188,4 +188,11 @@ static inline int vq_chain_add(struct virtqueue *vq, struct vring_desc desc)
  */
 int vq_indirect_copy(struct virtqueue *vq, struct vring_desc desc);
 
+/* A full barrier. tests/unit/test_virtqueue_fence.c lets the driver act in its place. */
+#ifndef VIRTQUEUE_FENCE
+#define VIRTQUEUE_FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#else
+void VIRTQUEUE_FENCE(void);
+#endif
+
 #endif
