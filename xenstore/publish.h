@@ -58,8 +58,9 @@ MUST_CHECK int publish_state(const struct xsc *xs, struct xs_device *dev, enum x
 /*
  * Removes our whole directory after state 6, if the toolstack has set online to 0: libxl waits for
  * that (10 s) when the backend is in a driver domain, where only we or `xl devd` can do it. Does
- * nothing in domain 0, where libxl removes it itself, nor while the device is online. 0, also
- * when it was gone already; -ESTALE as above; -ECANCELED: our state is not 6.
+ * nothing in domain 0, where libxl removes it itself, nor while the device is online. Where one
+ * transaction may not touch so many nodes, those of the endpoints go first, each in its own. 0,
+ * also when it was gone already; -ESTALE as above; -ECANCELED: our state is not 6.
  */
 MUST_CHECK int publish_remove(const struct xsc *xs, struct xs_device *dev);
 

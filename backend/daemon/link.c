@@ -17,9 +17,10 @@
 #include "backend/daemon/grant_broker.h"
 #include "backend/daemon/spawn.h"
 #include "common/ctl.h"
+#include "xenstore/discover.h"
 
-/* All of a device's endpoints may come or go at once, and come again (DISCOVER_MAX_ENDPOINTS). */
-#define MAX_CALLS    (2 * 4096u + 64)
+/* All of a device's endpoints may go at once and come again, beside other requests. */
+#define MAX_CALLS    (2u * DISCOVER_MAX_ENDPOINTS + 64u)
 #define STOP_WAIT_MS 1000u
 
 struct call {

@@ -243,7 +243,7 @@ static bool packed_publish(struct virtqueue *vq)
     vq->published = vq->used;
     /* Full: our flags before our load of the driver's wish. The driver stores its wish, has a full
      * barrier, and loads the flags: one of us sees the other (virtio 1.3, 2.8.22). */
-    VIRTQUEUE_FENCE();
+    VQ_FENCE();
     return wants_notification(vq, before, vq->published);
 }
 
@@ -262,7 +262,7 @@ static bool packed_want_kicks(struct virtqueue *vq)
     /* Full: our wish before our look at the flags. The driver stores the flags of its descriptors,
      * has a full barrier, and loads our wish (virtio 1.3, 2.8.21.2): a buffer is kicked for or
      * seen here. */
-    VIRTQUEUE_FENCE();
+    VQ_FENCE();
     return packed_has_work(vq);
 }
 

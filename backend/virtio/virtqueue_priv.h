@@ -20,6 +20,14 @@ void virtqueue_test_hook(void);
 #define VQ_HOOK() ((void)0)
 #endif
 
+/* A full barrier. A test lets its guest act in its place (tests/unit/test_virtqueue_fence.c). */
+#ifdef VIRTQUEUE_TEST_FENCE
+void virtqueue_test_fence(void);
+#define VQ_FENCE() virtqueue_test_fence()
+#else
+#define VQ_FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#endif
+
 /*
  * A descriptor: in a split ring and its tables as it is in memory. The last two words are the other
  * way round in the memory of a packed ring, and `next` is the buffer id there.
@@ -187,12 +195,5 @@ static inline int vq_chain_add(struct virtqueue *vq, struct vring_desc desc)
  * or -EPROTO.
  */
 int vq_indirect_copy(struct virtqueue *vq, struct vring_desc desc);
-
-/* A full barrier. tests/unit/test_virtqueue_fence.c lets the driver act in its place. */
-#ifndef VIRTQUEUE_FENCE
-#define VIRTQUEUE_FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
-#else
-void VIRTQUEUE_FENCE(void);
-#endif
 
 #endif

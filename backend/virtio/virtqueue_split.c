@@ -190,7 +190,7 @@ static bool split_publish(struct virtqueue *vq)
     vq->published = now;
     /* Full: our store of used idx before our load of the driver's wish. The driver stores its wish
      * (flags or used_event), has a full barrier, and loads used idx: one of us sees the other. */
-    VIRTQUEUE_FENCE();
+    VQ_FENCE();
     if (vq->event_idx) {
         uint16_t event = load16(vq->split.used_event);
 
@@ -208,7 +208,7 @@ static bool split_want_kicks(struct virtqueue *vq)
         store16(&vq->split.used_head[USED_FLAGS], 0);
     /* Full: our wish before our look at avail idx. The driver stores avail idx, has a full barrier,
      * and loads our wish (virtio 1.3, 2.7.13.4.1): a buffer is kicked for or seen here. */
-    VIRTQUEUE_FENCE();
+    VQ_FENCE();
     return split_has_work(vq);
 }
 

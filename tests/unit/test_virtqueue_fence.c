@@ -16,8 +16,8 @@ static void (*meanwhile)(void); /* once */
 static unsigned n_fences;
 static bool kick_wanted;
 
-void driver_meanwhile(void);
-void driver_meanwhile(void)
+void virtqueue_test_fence(void);
+void virtqueue_test_fence(void)
 {
     void (*act)(void) = meanwhile;
 

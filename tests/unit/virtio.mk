@@ -30,7 +30,7 @@ tests_unit_test_virtqueue_LDADD = $(VIRTIO_TEST_LIBS) -lpthread
 tests_unit_test_virtqueue_fence_SOURCES = tests/unit/test_virtqueue_fence.c $(RING_WORLD) \
 	backend/virtio/virtqueue_split.c backend/virtio/virtqueue_packed.c
 tests_unit_test_virtqueue_fence_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS) \
-	-DVIRTQUEUE_FENCE=driver_meanwhile
+	-DVIRTQUEUE_TEST_FENCE
 tests_unit_test_virtqueue_fence_LDADD = $(VIRTIO_TEST_LIBS)
 tests_unit_test_virtqueue_resume_SOURCES = tests/unit/test_virtqueue_resume.c $(RING_WORLD)
 tests_unit_test_virtqueue_resume_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
